@@ -1,0 +1,54 @@
+package refs
+
+// Limits. What breaks one is refused before, or while, it is parsed.
+const (
+	// MaxSnapshotBytes bounds a snapshot's signed note: 100 000 refs of a
+	// usual length need 10 MiB, and a reader holds one in memory.
+	MaxSnapshotBytes = 16 << 20
+	// MaxRefs bounds the refs of a snapshot. The largest public
+	// repositories have some tens of thousands.
+	MaxRefs = 100_000
+	// MaxPacks bounds the packs of a snapshot. The plan needs at most about
+	// 40 for each level of 8, and a reader downloads a few of them.
+	MaxPacks = 512
+	// MaxPrevious bounds the chain: a reader up to this many publishes
+	// behind sees in one snapshot that it continues what the reader pinned.
+	MaxPrevious = 64
+	// MaxNumber bounds snapshot numbers, so that they are exact wherever
+	// JSON numbers are doubles.
+	MaxNumber = 1<<53 - 1
+	// MaxNameBytes bounds a ref name; file systems stop at 255 bytes.
+	MaxNameBytes = 255
+	// MaxNameComponents bounds the depth of a ref name: each component is a
+	// directory in a store of loose refs.
+	MaxNameComponents = 16
+	// MaxRepoNameBytes bounds a repository name, so that name plus "/HEAD"
+	// stays within the 64 bytes that BEP 44 allows a salt.
+	MaxRepoNameBytes = 48
+	// MaxRecordBytes bounds a record. BEP 44 allows 1000; this leaves room
+	// for token, key, signature and nodes in one unfragmented datagram.
+	MaxRecordBytes = 700
+	// MaxPeers bounds the peer hints of a record.
+	MaxPeers = 16
+	// MaxPackBytes and MaxInflatedBytes bound one pack, so that sums over a
+	// snapshot cannot overflow; users set lower limits of their own.
+	MaxPackBytes     = 1 << 40
+	MaxInflatedBytes = 1 << 50
+	// MaxObjects is what the four-byte count of a pack header can hold.
+	MaxObjects = 1<<32 - 1
+	// MinPackBytes is the length of a pack without objects under SHA-1.
+	MinPackBytes = 32
+)
+
+// maxURLBytes bounds the text of an address: prefix twice, 64 digits, name.
+const maxURLBytes = 160
+
+// maxShown is how much of a text from outside an error repeats.
+const maxShown = 300
+
+func shown(s string) string {
+	if len(s) > maxShown {
+		return s[:maxShown]
+	}
+	return s
+}
