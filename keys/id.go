@@ -53,15 +53,15 @@ func ParseID(s string) (ID, error) {
 }
 
 func decodeID(s string) ([]byte, error) {
-	if len(s) == hex.EncodedLen(len(ID{})) {
+	if len(s) < 3 || !strings.EqualFold(s[:3], idPrefix+"1") {
+		if len(s) != hex.EncodedLen(len(ID{})) {
+			return nil, idError(s, "does not start with gp1")
+		}
 		raw, err := hex.DecodeString(s)
 		if err != nil {
 			return nil, idError(s, "not hexadecimal")
 		}
 		return raw, nil
-	}
-	if !strings.HasPrefix(s, idPrefix+"1") && !strings.HasPrefix(s, "GP1") {
-		return nil, idError(s, "does not start with gp1")
 	}
 	if len(s) != idLen {
 		return nil, idError(s, fmt.Sprintf("%d characters, want %d", len(s), idLen))
@@ -70,8 +70,8 @@ func decodeID(s string) ([]byte, error) {
 	if err != nil {
 		return nil, idError(s, err.Error())
 	}
-	if hrp != idPrefix {
-		return nil, idError(s, "does not start with gp1")
+	if hrp != idPrefix { // a further 1 among the groups
+		return nil, idError(s, errBech32Charset.Error())
 	}
 	raw, err := bech32Join(groups)
 	if err != nil {
