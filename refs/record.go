@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/gitpeer/gitpeer/refs/bencode"
 )
 
 // A Record is the value of a repository's DHT item: which snapshot is the
@@ -46,22 +48,22 @@ func (r *Record) Format() ([]byte, error) {
 
 // encode writes the keys in their sorted order.
 func (r *Record) encode(peers [][]byte) []byte {
-	b := appendInt([]byte("d1:e"), r.Expires.Unix())
+	b := bencode.AppendInt([]byte("d1:e"), r.Expires.Unix())
 	if r.Head != "" {
-		b = appendBytes(append(b, "1:h"...), r.Head.raw())
+		b = bencode.AppendString(append(b, "1:h"...), r.Head.raw())
 	}
-	b = appendBytes(append(b, "2:ih"...), r.InfoHash[:])
-	b = appendInt(append(b, "1:n"...), int64(r.Number))
+	b = bencode.AppendString(append(b, "2:ih"...), r.InfoHash[:])
+	b = bencode.AppendInt(append(b, "1:n"...), int64(r.Number))
 	if len(peers) > 0 {
 		b = append(b, "1:pl"...)
 		for _, p := range peers {
-			b = appendBytes(b, p)
+			b = bencode.AppendString(b, p)
 		}
 		b = append(b, 'e')
 	}
-	b = appendBytes(append(b, "1:s"...), r.Snapshot[:])
-	b = appendInt(append(b, "1:t"...), r.Signed.Unix())
-	b = appendInt(append(b, "1:v"...), recordVersion)
+	b = bencode.AppendString(append(b, "1:s"...), r.Snapshot[:])
+	b = bencode.AppendInt(append(b, "1:t"...), r.Signed.Unix())
+	b = bencode.AppendInt(append(b, "1:v"...), recordVersion)
 	return append(b, 'e')
 }
 
@@ -100,13 +102,14 @@ func parseRecord(value []byte) (*Record, error) {
 	if err := limit("record bytes", int64(len(value)), MaxRecordBytes); err != nil {
 		return nil, err
 	}
-	raw, err := decodeDict(value)
+	v, err := bencode.Parse(value)
 	if err != nil {
 		return nil, err
 	}
-	d := dict{values: raw}
-	if v := d.int("v"); d.err == nil && v != recordVersion {
-		return nil, fmt.Errorf("%w: record v%d", ErrVersion, v)
+	d := dict{value: v}
+	// First the version: of another one, nothing else is known.
+	if version := d.int("v"); d.err == nil && version != recordVersion {
+		return nil, fmt.Errorf("%w: record v%d", ErrVersion, version)
 	}
 	r := &Record{
 		Expires: time.Unix(d.int("e"), 0).UTC(),
@@ -115,15 +118,15 @@ func parseRecord(value []byte) (*Record, error) {
 	}
 	copy(r.InfoHash[:], d.bytes("ih", len(r.InfoHash)))
 	copy(r.Snapshot[:], d.bytes("s", len(r.Snapshot)))
-	if _, born := raw["h"]; born {
+	if d.has("h") {
 		r.Head = OID(hex.EncodeToString(d.bytes("h", SHA1.Len(), SHA256.Len())))
 	}
-	if _, ok := raw["p"]; ok {
+	if d.has("p") {
 		r.Peers = d.peers("p")
 	}
-	if d.err == nil {
-		for key := range raw {
-			d.fail(key, "unknown")
+	for key := range v.Fields() {
+		if !slices.Contains(d.taken, string(key)) {
+			d.fail(string(key), "unknown")
 		}
 	}
 	if d.err != nil {
@@ -132,11 +135,11 @@ func parseRecord(value []byte) (*Record, error) {
 	return r, r.check()
 }
 
-// A dict takes typed values out of a decoded dictionary and keeps the first
-// error.
+// A dict takes typed values out of a dictionary and keeps the first error.
 type dict struct {
-	values map[string]any
-	err    error
+	value bencode.Value
+	taken []string
+	err   error
 }
 
 func (d *dict) fail(key, reason string) {
@@ -145,14 +148,15 @@ func (d *dict) fail(key, reason string) {
 	}
 }
 
-func (d *dict) take(key string) any {
-	v := d.values[key]
-	delete(d.values, key)
-	return v
+func (d *dict) has(key string) bool { return d.value.Get(key).Kind() != bencode.None }
+
+func (d *dict) take(key string) bencode.Value {
+	d.taken = append(d.taken, key)
+	return d.value.Get(key)
 }
 
 func (d *dict) int(key string) int64 {
-	n, ok := d.take(key).(int64)
+	n, ok := d.take(key).Int()
 	if !ok {
 		d.fail(key, "want an integer")
 	}
@@ -160,7 +164,7 @@ func (d *dict) int(key string) int64 {
 }
 
 func (d *dict) bytes(key string, lengths ...int) []byte {
-	b, ok := d.take(key).([]byte)
+	b, ok := d.take(key).Str()
 	if !ok || !slices.Contains(lengths, len(b)) {
 		d.fail(key, fmt.Sprintf("want a string of %v bytes", lengths))
 		return nil
@@ -168,21 +172,18 @@ func (d *dict) bytes(key string, lengths ...int) []byte {
 	return b
 }
 
-func (d *dict) peers(key string) []netip.AddrPort {
-	list, ok := d.take(key).([]any)
-	if !ok || len(list) < 1 || len(list) > MaxPeers {
-		d.fail(key, fmt.Sprintf("want a list of 1 to %d addresses", MaxPeers))
-		return nil
-	}
-	var peers []netip.AddrPort
-	for _, v := range list {
-		b, _ := v.([]byte)
+func (d *dict) peers(key string) (peers []netip.AddrPort) {
+	for item := range d.take(key).Items() {
+		b, _ := item.Str()
 		peer, ok := parsePeer(b)
 		if !ok || slices.Contains(peers, peer) {
 			d.fail(key, "want addresses that can be dialled, each once")
 			return nil
 		}
 		peers = append(peers, peer)
+	}
+	if len(peers) < 1 || len(peers) > MaxPeers {
+		d.fail(key, fmt.Sprintf("want a list of 1 to %d addresses", MaxPeers))
 	}
 	return peers
 }
