@@ -1,0 +1,346 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/anacrolix/torrent"
+	"github.com/anacrolix/torrent/metainfo"
+	"github.com/anacrolix/torrent/storage"
+	"golang.org/x/time/rate"
+
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// Config says how a node listens and what it may use. Only Listen is needed.
+type Config struct {
+	// Listen is the address of the UDP and the TCP socket, "ADDR:PORT"; an empty ADDR is 0.0.0.0,
+	// port 0 takes one that is free for both.
+	Listen string
+	// Logger gets what an operator may want to know. Nil discards it.
+	Logger *slog.Logger
+	// UploadRate and DownloadRate limit the transfer of data, in bytes a second; 0 is no limit.
+	UploadRate, DownloadRate int64
+
+	// For tests of one transport.
+	noTCP, noUTP bool
+}
+
+// Limits of the client. Half-open connections and dials are cheap, and a reader with a list of
+// mostly dead peers must come to the live ones soon; the library's default is ten dials a second.
+const (
+	connectionsPerTorrent = 50
+	halfOpenConnections   = 200
+	dialsPerSecond        = 100
+	dialTimeout           = 10 * time.Second
+	handshakeTimeout      = 5 * time.Second
+)
+
+var (
+	// ErrClosed is returned by everything after Close.
+	ErrClosed = errors.New("swarm: node is closed")
+	// ErrBusy is returned when a torrent is being fetched already.
+	ErrBusy = errors.New("swarm: torrent is being fetched already")
+)
+
+// A Node takes part in BitTorrent swarms, on one UDP and TCP port. All methods may be called at
+// the same time.
+type Node struct {
+	log     *slog.Logger
+	client  *torrent.Client
+	sockets *sockets
+	bans    *bans
+	banned  atomic.Int64
+
+	ctx    context.Context // ends with the node; for its own goroutines only
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	// ops makes adding and dropping torrents one at a time. It is taken before the library's lock,
+	// never in a callback.
+	ops sync.Mutex
+
+	// mu is taken in callbacks, inside the library's lock: nothing is called while it is held.
+	mu      sync.Mutex
+	closed  bool
+	entries map[refs.InfoHash]*entry
+	conns   map[*torrent.PeerConn]*peerConn
+}
+
+// An entry is one torrent of the node.
+type entry struct {
+	hash    refs.InfoHash
+	store   *store
+	torrent *torrent.Torrent
+	found   chan []byte             // metadata with the right hash, at most one
+	known   map[netip.AddrPort]bool // addresses of peers; under Node.mu
+	users   int                     // Seeds and Downloads; under Node.ops
+	loading *Download               // nil once complete; under Node.ops
+
+	// mu is held while the library is told something about the torrent that it does not survive
+	// when the torrent is dropped at the same time.
+	mu      sync.Mutex
+	dropped bool
+}
+
+// Listen starts a node. It uses no trackers, no port mapping, no web seeds and no default storage:
+// it touches only what [Node.Seed] and [Node.Fetch] name. Its context ends the start, not the node.
+func Listen(ctx context.Context, cfg Config) (*Node, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	addr, err := parseListen(cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	socks, err := listenSockets(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", addr, err)
+	}
+	n := &Node{
+		log:     cfg.Logger,
+		sockets: socks,
+		bans:    newBans(),
+		entries: make(map[refs.InfoHash]*entry),
+		conns:   make(map[*torrent.PeerConn]*peerConn),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	n.client, err = torrent.NewClient(n.clientConfig(cfg, addr.Addr().Is4()))
+	if err != nil {
+		n.cancel()
+		socks.close()
+		return nil, fmt.Errorf("starting the torrent client: %w", err)
+	}
+	n.attach(cfg, addr.Addr().Is4())
+	return n, nil
+}
+
+func parseListen(s string) (netip.AddrPort, error) {
+	if len(s) > 0 && s[0] == ':' {
+		s = "0.0.0.0" + s
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return a, fmt.Errorf("listen address %q is not ADDR:PORT", s)
+	}
+	return a, nil
+}
+
+// clientConfig turns off all that the library does by itself.
+func (n *Node) clientConfig(cfg Config, ip4 bool) *torrent.ClientConfig {
+	c := torrent.NewDefaultClientConfig()
+	c.Slogger = slog.New(quietHandler{n.log.Handler()})
+	c.DisableTCP, c.DisableUTP = true, true // no sockets of its own; see attach
+	c.DisableIPv6, c.DisableIPv4 = ip4, !ip4
+	c.NoDHT = true
+	c.PeriodicallyAnnounceTorrentsToDht = false
+	c.DisableTrackers = true
+	c.DisableWebtorrent = true
+	c.DisableWebseeds = true
+	c.NoDefaultPortForwarding = true
+	c.DefaultStorage = noStorage{}
+	c.Seed = true
+	c.DropDuplicatePeerIds = true
+	// Plain first: obfuscation costs a round trip. Who insists on it is accepted.
+	c.HeaderObfuscationPolicy = torrent.HeaderObfuscationPolicy{}
+	c.EstablishedConnsPerTorrent = connectionsPerTorrent
+	c.TotalHalfOpenConns = halfOpenConnections
+	c.DialRateLimiter = rate.NewLimiter(dialsPerSecond, dialsPerSecond)
+	c.NominalDialTimeout = dialTimeout
+	c.HandshakesTimeout = handshakeTimeout
+	c.IPBlocklist = n.bans
+	if cfg.UploadRate > 0 {
+		c.UploadRateLimiter = rate.NewLimiter(rate.Limit(cfg.UploadRate), 0)
+	}
+	if cfg.DownloadRate > 0 {
+		c.DownloadRateLimiter = rate.NewLimiter(rate.Limit(cfg.DownloadRate), 0)
+	}
+	c.Callbacks.ReadMessage = n.onMessage
+	c.Callbacks.PeerConnAdded = []func(*torrent.PeerConn){n.onPeerAdded}
+	c.Callbacks.PeerClosed = []func(*torrent.Peer){n.onPeerClosed}
+	c.Callbacks.ReceivedUsefulData = []func(torrent.ReceivedUsefulDataEvent){n.onBlock}
+	return c
+}
+
+// attach gives the library our sockets.
+func (n *Node) attach(cfg Config, ip4 bool) {
+	network := "4"
+	if !ip4 {
+		network = "6"
+	}
+	if !cfg.noTCP {
+		n.client.AddDialer(tcpDialer("tcp" + network))
+		n.client.AddListener(listener{n.sockets.tcp})
+	}
+	if !cfg.noUTP {
+		delay := utpDelay
+		if cfg.noTCP {
+			delay = 0
+		}
+		n.client.AddDialer(utpDialer{"udp" + network, n.sockets.utp, delay})
+		n.client.AddListener(n.sockets.utp)
+	}
+}
+
+// Addr returns the address of both sockets.
+func (n *Node) Addr() netip.AddrPort { return n.sockets.addr() }
+
+// Close ends all transfers, connections and sockets. Downloads fail with [ErrClosed]; their files
+// remain, and a later fetch goes on with them.
+func (n *Node) Close() error {
+	n.ops.Lock()
+	defer n.ops.Unlock()
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return nil
+	}
+	n.closed = true
+	entries := n.entries
+	n.entries = make(map[refs.InfoHash]*entry)
+	var loading []*Download
+	for _, e := range entries {
+		if e.loading != nil {
+			loading = append(loading, e.loading)
+		}
+	}
+	n.mu.Unlock()
+	n.cancel()
+	for _, d := range loading {
+		d.fail(ErrClosed)
+	}
+	for _, e := range entries {
+		e.drop()
+	}
+	errs := n.client.Close()
+	errs = append(errs, n.sockets.close())
+	n.work.Wait()
+	return errors.Join(errs...)
+}
+
+// add makes an entry and its torrent, with the lock ops held.
+func (n *Node) add(hash refs.InfoHash, st *store, d *Download, info []byte) (*entry, error) {
+	e := &entry{hash: hash, store: st, found: make(chan []byte, 1), users: 1, loading: d}
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return nil, ErrClosed
+	}
+	n.entries[hash] = e // first, since connections can come as soon as the library knows the torrent
+	n.mu.Unlock()
+	t, _ := n.client.AddTorrentOpt(torrent.AddTorrentOpts{
+		InfoHash:                 metainfo.Hash(hash),
+		InfoBytes:                info,
+		Storage:                  st,
+		ChunkSize:                blockLength,
+		DisableInitialPieceCheck: true,
+	})
+	e.torrent = t
+	return e, nil
+}
+
+// entry returns the torrent with a hash, or nil.
+func (n *Node) entry(hash refs.InfoHash) *entry {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.entries[hash]
+}
+
+// busy reports whether a torrent is incomplete.
+func (n *Node) busy(e *entry) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return e.loading != nil
+}
+
+// release drops a torrent that nobody uses any more.
+func (n *Node) release(e *entry) {
+	n.ops.Lock()
+	defer n.ops.Unlock()
+	if e.users--; e.users > 0 {
+		return
+	}
+	n.mu.Lock()
+	if n.entries[e.hash] == e {
+		delete(n.entries, e.hash)
+	}
+	n.mu.Unlock()
+	e.drop()
+}
+
+// drop ends the torrent's connections.
+func (e *entry) drop() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.dropped {
+		e.dropped = true
+		e.torrent.Drop()
+	}
+}
+
+// with calls f unless the torrent was dropped, and reports whether it did.
+func (e *entry) with(f func(*torrent.Torrent)) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.dropped {
+		return false
+	}
+	f(e.torrent)
+	return true
+}
+
+// foundMetadata hands over metadata whose hash is right.
+func (e *entry) foundMetadata(b []byte) {
+	select {
+	case e.found <- b:
+	default:
+	}
+}
+
+func infoHashOf(t *torrent.Torrent) refs.InfoHash {
+	if t == nil {
+		return refs.InfoHash{}
+	}
+	return refs.InfoHash(t.InfoHash())
+}
+
+// noStorage is the default storage: none. The library's writes a database beside the data.
+type noStorage struct{}
+
+func (noStorage) OpenTorrent(context.Context, *metainfo.Info, metainfo.Hash) (storage.TorrentImpl, error) {
+	return storage.TorrentImpl{}, errors.New("swarm: no default storage")
+}
+
+// quietHandler lowers the library's levels: a peer that misbehaves is no warning to an operator.
+type quietHandler struct{ slog.Handler }
+
+func (h quietHandler) level(l slog.Level) slog.Level {
+	if l >= slog.LevelError {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug - 4
+}
+
+func (h quietHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.Handler.Enabled(ctx, h.level(l))
+}
+
+func (h quietHandler) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = h.level(r.Level)
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h quietHandler) WithAttrs(a []slog.Attr) slog.Handler {
+	return quietHandler{h.Handler.WithAttrs(a)}
+}
+
+func (h quietHandler) WithGroup(g string) slog.Handler { return quietHandler{h.Handler.WithGroup(g)} }

@@ -1,0 +1,100 @@
+package swarm
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/anacrolix/torrent"
+
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// maxKnownPeers bounds the addresses that are kept and redialled for one torrent.
+const maxKnownPeers = 500
+
+// AddPeers gives addresses at which a torrent may be found, and reports how many of them are new.
+// They are dialled now and, while the torrent is incomplete, again every few seconds. A torrent
+// that the node does not have is ignored.
+func (n *Node) AddPeers(hash refs.InfoHash, peers []netip.AddrPort) int {
+	e := n.entry(hash)
+	if e == nil {
+		return 0
+	}
+	var fresh []netip.AddrPort
+	n.mu.Lock()
+	for _, a := range peers {
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		if !dialable(a) || e.known[a] || len(e.known) >= maxKnownPeers {
+			continue
+		}
+		if e.known == nil {
+			e.known = make(map[netip.AddrPort]bool)
+		}
+		e.known[a] = true
+		fresh = append(fresh, a)
+	}
+	n.mu.Unlock()
+	n.dial(e, fresh)
+	return len(fresh)
+}
+
+// dialable refuses what is not the address of one host.
+func dialable(a netip.AddrPort) bool {
+	ip := a.Addr()
+	return a.Port() != 0 && ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip.Zone() == ""
+}
+
+// dial connects a torrent to addresses, except to ourselves and to whom is kept away.
+func (n *Node) dial(e *entry, peers []netip.AddrPort) {
+	self, now := n.Addr(), time.Now()
+	var infos []torrent.PeerInfo
+	for _, a := range peers {
+		if a != self && !n.bans.match(keysOf(a, [20]byte{}), now) {
+			infos = append(infos, torrent.PeerInfo{Addr: peerAddr{a}, Source: torrent.PeerSourceDirect})
+		}
+	}
+	if len(infos) > 0 {
+		e.with(func(t *torrent.Torrent) { t.AddPeers(infos) })
+	}
+}
+
+// redial tries the known peers that are not connected.
+func (n *Node) redial(e *entry) {
+	n.mu.Lock()
+	missing := maps.Clone(e.known)
+	for _, p := range n.conns {
+		if p.entry == e {
+			delete(missing, p.dial)
+		}
+	}
+	n.mu.Unlock()
+	n.dial(e, slices.Collect(maps.Keys(missing)))
+}
+
+func (n *Node) knownPeers(e *entry) []netip.AddrPort {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(e.known), netip.AddrPort.Compare)
+}
+
+// retryMetadata asks all peers of a torrent for its metadata that have not been asked.
+func (n *Node) retryMetadata(e *entry) {
+	n.mu.Lock()
+	var peers []*peerConn
+	for _, p := range n.conns {
+		if p.entry == e {
+			peers = append(peers, p)
+		}
+	}
+	n.mu.Unlock()
+	for _, p := range peers {
+		p.metadata.retry(p)
+	}
+}
+
+// peerAddr is a net.Addr whose string the library can parse.
+type peerAddr struct{ netip.AddrPort }
+
+func (peerAddr) Network() string { return "tcp" }

@@ -1,0 +1,104 @@
+package swarm
+
+import (
+	"context"
+	"time"
+
+	"github.com/anacrolix/torrent"
+)
+
+// watch reports the progress of a download, redials its peers, and ends it when nothing comes.
+func (d *Download) watch(ctx context.Context) {
+	tick := time.NewTicker(min(progressInterval, d.req.StallTimeout/4))
+	defer tick.Stop()
+	var (
+		last   = time.Now() // when something last came
+		redial = last.Add(redialInterval)
+		before Progress
+		rate   rateMeter
+	)
+	report := func(p Progress) {
+		if d.req.Progress != nil {
+			d.req.Progress(p)
+		}
+	}
+	for {
+		select {
+		case <-d.ended:
+			report(d.progress(&rate, time.Now()))
+			return
+		case <-ctx.Done():
+			d.fail(context.Cause(ctx))
+			continue
+		case <-tick.C:
+		}
+		now := time.Now()
+		p := d.progress(&rate, now)
+		if p.Received != before.Received || p.Verified != before.Verified || p.Stage != before.Stage {
+			last = now
+		}
+		before = p
+		report(p)
+		if now.After(redial) {
+			redial = now.Add(redialInterval)
+			d.node.redial(d.entry)
+		}
+		if p.Stage == StageMetadata {
+			d.node.retryMetadata(d.entry)
+		}
+		if waited := now.Sub(last); waited >= d.req.StallTimeout {
+			d.fail(d.stalled(p, waited))
+		}
+	}
+}
+
+func (d *Download) stalled(p Progress, waited time.Duration) error {
+	if p.Peers == 0 {
+		return &NoPeersError{
+			InfoHash: d.req.InfoHash, Stage: p.Stage, Tried: d.node.knownPeers(d.entry), Waited: waited,
+		}
+	}
+	return &StalledError{InfoHash: d.req.InfoHash, Progress: p, Waited: waited}
+}
+
+// progress takes the state of a download.
+func (d *Download) progress(rate *rateMeter, now time.Time) Progress {
+	var stats torrent.TorrentStats
+	d.entry.with(func(t *torrent.Torrent) { stats = t.Stats() })
+	d.mu.Lock()
+	p := Progress{Stage: d.stage, Verified: d.verified}
+	if d.stage != StageMetadata {
+		p.Length = d.info.length
+	}
+	d.mu.Unlock()
+	p.Received = stats.BytesReadData.Int64()
+	p.Peers = stats.ActivePeers
+	p.Known = len(d.node.knownPeers(d.entry))
+	p.Rate = rate.add(now, p.Received)
+	return p
+}
+
+// rateMeter averages over the last few seconds.
+type rateMeter struct {
+	samples [16]struct {
+		at    time.Time
+		bytes int64
+	}
+	n int
+}
+
+func (r *rateMeter) add(now time.Time, bytes int64) float64 {
+	oldest := r.samples[(r.n+1)%len(r.samples)]
+	if r.n+1 < len(r.samples) {
+		oldest = r.samples[0]
+	}
+	r.samples[r.n%len(r.samples)] = struct {
+		at    time.Time
+		bytes int64
+	}{now, bytes}
+	r.n++
+	if oldest.at.IsZero() || !now.After(oldest.at) {
+		return 0
+	}
+	return float64(bytes-oldest.bytes) / now.Sub(oldest.at).Seconds()
+}

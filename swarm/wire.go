@@ -1,0 +1,308 @@
+package swarm
+
+import (
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/anacrolix/torrent"
+	"github.com/anacrolix/torrent/bencode"
+	pp "github.com/anacrolix/torrent/peer_protocol"
+)
+
+// The wire guard stands between the peers and anacrolix/torrent, as the DHT guard stands between
+// the nodes and anacrolix/dht. In v1.61.0 any peer can end the process with one message:
+//
+//   - ut_metadata for a negative piece (slice bounds);
+//   - a piece message that reaches over the end of its piece ("write overflows piece");
+//   - hashes, or hash request before the metadata is known (nil pointer, or an explicit panic);
+//   - bitfield, have all and have none in turn, or have far out of range (availability counts go
+//     wrong, which panics when the torrent is closed).
+//
+// It also takes any metadata for that of the torrent, whatever their hash, if they parse; and it
+// keeps every extension name it has ever heard in a table. So each message is looked at here first,
+// in the library's ReadMessage callback, and what the library must not see becomes a keep-alive.
+// ut_metadata is ours altogether (metadata.go).
+
+const (
+	maxExtendedHandshakes = 16 // a connection; only the first is passed on
+	maxHolepunches        = 32 // a connection; each can make us dial somewhere
+	maxPeerVersion        = 64 // bytes of a peer's software name
+	maxOutstanding        = 2000
+)
+
+// peerConn is what we know about one connection. All but good is used with the library's lock held,
+// which it holds in every callback.
+type peerConn struct {
+	node  *Node
+	conn  *torrent.PeerConn
+	entry *entry
+	addr  netip.AddrPort // as connected; the port is not the peer's own if it called us
+	good  atomic.Int64   // blocks in pieces that proved right
+
+	dial         netip.AddrPort // where it can be called, port 0 if not known; also under node.mu
+	availability bool           // it has said what it has
+	handshakes   int
+	holepunches  int
+	answered     int // metadata requests
+	metadata     metadataPeer
+}
+
+// onPeerAdded is called by the library when a connection belongs to a torrent.
+func (n *Node) onPeerAdded(c *torrent.PeerConn) {
+	p := &peerConn{node: n, conn: c}
+	if a, err := netip.ParseAddrPort(c.RemoteAddr.String()); err == nil {
+		p.addr = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		p.dial = netip.AddrPortFrom(p.addr.Addr(), 0)
+	}
+	if c.Discovery != torrent.PeerSourceIncoming {
+		p.dial = p.addr
+	}
+	n.mu.Lock()
+	p.entry = n.entries[infoHashOf(c.Torrent())]
+	n.conns[c] = p
+	n.mu.Unlock()
+	if p.entry == nil || n.bans.match(keysOf(p.dial, c.PeerID), time.Now()) {
+		go c.Close() // not here: the library holds its lock
+	}
+}
+
+// onPeerClosed is called by the library when a connection has ended.
+func (n *Node) onPeerClosed(p *torrent.Peer) {
+	if c, ok := p.TryAsPeerConn(); ok {
+		n.mu.Lock()
+		delete(n.conns, c)
+		n.mu.Unlock()
+	}
+}
+
+func (n *Node) peerConn(c *torrent.PeerConn) *peerConn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.conns[c]
+}
+
+// onMessage is called by the library for each message, before it looks at it.
+func (n *Node) onMessage(c *torrent.PeerConn, m *pp.Message) {
+	p := n.peerConn(c)
+	if p == nil || p.entry == nil {
+		*m = pp.Message{Keepalive: true}
+		return
+	}
+	switch p.judgeMessage(m) {
+	case drop:
+		*m = pp.Message{Keepalive: true}
+	case hangUp:
+		*m = pp.Message{Keepalive: true}
+		n.log.Debug("peer broke the protocol", "peer", p.addr, "infohash", p.entry.hash)
+		go c.Close()
+	}
+}
+
+// onBlock is called by the library for each block that it will keep.
+func (n *Node) onBlock(ev torrent.PeerMessageEvent) {
+	c, ok := ev.Peer.TryAsPeerConn()
+	if !ok {
+		return
+	}
+	if p := n.peerConn(c); p != nil && p.entry != nil {
+		m := ev.Message
+		p.entry.store.blame.received(int(m.Index), int(m.Begin/blockLength), p, m.Piece)
+	}
+}
+
+type messageVerdict int
+
+const (
+	pass messageVerdict = iota
+	drop
+	hangUp
+)
+
+// judgeMessage decides whether the library may see a message, and may rewrite it.
+func (p *peerConn) judgeMessage(m *pp.Message) messageVerdict {
+	if m.Keepalive {
+		return pass
+	}
+	switch m.Type {
+	case pp.Choke, pp.Unchoke, pp.Interested, pp.NotInterested:
+		return pass
+	case pp.Bitfield, pp.HaveAll, pp.HaveNone:
+		// Once, and first of all (BEP 3, BEP 6).
+		if p.availability {
+			return drop
+		}
+		p.availability = true
+		return pass
+	case pp.Have:
+		p.availability = true
+		if int64(m.Index) >= p.pieces() {
+			return hangUp
+		}
+		return pass
+	case pp.Request, pp.Cancel, pp.Reject, pp.Piece:
+		return p.judgeBlock(m)
+	case pp.Extended:
+		return p.judgeExtended(m)
+	default:
+		// Port, suggest, allowed fast: not used. Hashes, hash request, hash reject: version 2.
+		return drop
+	}
+}
+
+// pieces is the number of pieces there are, or can be while the metadata is unknown.
+func (p *peerConn) pieces() int64 {
+	if info := p.entry.store.currentInfo(); info != nil {
+		return int64(info.Pieces())
+	}
+	return MaxInfoBytes / 20
+}
+
+// judgeBlock allows only what lies within a piece; and data only as whole blocks, since that is all
+// we ask for.
+func (p *peerConn) judgeBlock(m *pp.Message) messageVerdict {
+	info := p.entry.store.currentInfo()
+	if info == nil {
+		return drop // it cannot be an answer, and we have nothing to give
+	}
+	if int64(m.Index) >= int64(info.Pieces()) {
+		return hangUp
+	}
+	_, length := info.pieceBounds(int(m.Index))
+	begin := int64(m.Begin)
+	if begin >= length {
+		return hangUp
+	}
+	if m.Type == pp.Piece {
+		if begin%blockLength != 0 || int64(len(m.Piece)) != min(blockLength, length-begin) {
+			return hangUp
+		}
+		return pass
+	}
+	if m.Length == 0 || int64(m.Length) > length-begin {
+		return hangUp
+	}
+	return pass
+}
+
+// judgeExtended handles the extension protocol (BEP 10): the handshake is replaced by one of our
+// writing, ut_metadata is answered here, and only the extensions that we offer are passed on.
+func (p *peerConn) judgeExtended(m *pp.Message) messageVerdict {
+	if m.ExtendedID == pp.HandshakeExtendedID {
+		return p.judgeHandshake(m)
+	}
+	name, _, err := p.conn.LocalLtepProtocolMap.LookupId(m.ExtendedID)
+	if err != nil {
+		return drop
+	}
+	switch name {
+	case pp.ExtensionNameMetadata:
+		return p.onMetadata(m.ExtendedPayload)
+	case pp.ExtensionNamePex:
+		return pass
+	case extensionHolepunch:
+		if p.holepunches++; p.holepunches > maxHolepunches {
+			return drop
+		}
+		return pass
+	default:
+		return drop
+	}
+}
+
+const extensionHolepunch = "ut_holepunch"
+
+// extendedHandshake is what we read of, and pass on of, an extended handshake.
+type extendedHandshake struct {
+	Encryption   int            `bencode:"e"`
+	M            map[string]int `bencode:"m"`
+	MetadataSize int64          `bencode:"metadata_size,omitempty"`
+	Port         int            `bencode:"p,omitempty"`
+	Reqq         int            `bencode:"reqq,omitempty"`
+	Version      string         `bencode:"v,omitempty"`
+}
+
+func (p *peerConn) judgeHandshake(m *pp.Message) messageVerdict {
+	if p.handshakes++; p.handshakes > maxExtendedHandshakes {
+		return hangUp
+	}
+	if p.handshakes > 1 {
+		return drop // allowed by BEP 10; the library would count the peer twice
+	}
+	var in extendedHandshake
+	if err := bencode.Unmarshal(m.ExtendedPayload, &in); err != nil {
+		return hangUp
+	}
+	out := extendedHandshake{
+		M:       make(map[string]int),
+		Version: printable(in.Version),
+		Reqq:    max(0, min(in.Reqq, maxOutstanding)),
+	}
+	if in.Encryption == 1 {
+		out.Encryption = 1
+	}
+	for _, name := range []string{pp.ExtensionNameMetadata, string(pp.ExtensionNamePex), extensionHolepunch} {
+		if id := in.M[name]; 0 < id && id < 256 {
+			out.M[name] = id
+		}
+	}
+	if 0 < in.Port && in.Port < 1<<16 {
+		out.Port = in.Port
+		if !p.callable(uint16(in.Port)) {
+			return hangUp
+		}
+	}
+	p.metadata.offered(p, out.M[pp.ExtensionNameMetadata] != 0, in.MetadataSize)
+	b, err := bencode.Marshal(out)
+	if err != nil {
+		return hangUp
+	}
+	m.ExtendedPayload = b
+	return pass
+}
+
+// callable notes the port that a peer listens on, and reports whether the peer is welcome.
+func (p *peerConn) callable(port uint16) bool {
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	if p.dial.Port() == 0 && p.dial.IsValid() {
+		p.dial = netip.AddrPortFrom(p.dial.Addr(), port)
+	}
+	return !p.node.bans.match(keysOf(p.dial, p.conn.PeerID), time.Now())
+}
+
+// printable cuts a peer's idea of its name down to what may be logged.
+func printable(s string) string {
+	if len(s) > maxPeerVersion {
+		s = s[:maxPeerVersion]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// ban implements judge: it ends the connection and keeps the peer away.
+func (n *Node) ban(p *peerConn) {
+	n.log.Info("peer sent wrong data", "peer", p.addr, "infohash", p.entry.hash)
+	n.banned.Add(1)
+	n.keepAway(p, banTime)
+}
+
+// suspend implements judge.
+func (n *Node) suspend(p *peerConn) { n.keepAway(p, suspendTime) }
+
+func (n *Node) keepAway(p *peerConn, d time.Duration) {
+	now := time.Now()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.bans.add(keysOf(p.dial, p.conn.PeerID), now.Add(d))
+	for c, q := range n.conns {
+		if q == p || n.bans.match(keysOf(q.dial, c.PeerID), now) {
+			go c.Close() // not here: the caller may hold locks that the library's lock waits for
+		}
+	}
+}
