@@ -76,7 +76,7 @@ func NextSeq(highest int64, now time.Time) int64 {
 // Publish signs a record with s and puts it on the closest nodes, in this
 // order: read the current record, sign a higher seq, save, put, read back.
 // There must be no other Publish for the same repository at the same time
-// (Keeper.Publish sees to that in one process).
+// ([Keeper.Publish] sees to that in one process).
 //
 // Without error, at least one node gave the record back. Errors, and what
 // they say of the network:

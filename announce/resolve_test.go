@@ -43,7 +43,7 @@ func TestResolveDecides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	otherKey, err := announce.SignItem(keys.FromSeed([32]byte{2}), tools().Salt(), ms, one.Value) // TRUST A1
+	otherKey, err := announce.SignItem(otherSigner(), tools().Salt(), ms, one.Value) // TRUST A1
 	if err != nil {
 		t.Fatal(err)
 	}

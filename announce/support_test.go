@@ -116,3 +116,5 @@ func bubble(t *testing.T, fn func(t *testing.T, f *dhttest.Fake)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { fn(t, dhttest.New(60)) })
 }
+
+func otherSigner() keys.Signer { return keys.FromSeed([32]byte{2}) }
