@@ -11,6 +11,11 @@ const (
 	// MaxPacks bounds the packs of a snapshot. The plan needs at most about
 	// 40 for each level of 8, and a reader downloads a few of them.
 	MaxPacks = 512
+	// MaxSigners and MaxSignerBytes bound the certificates of tip signers: as
+	// many as a person will look at when meeting a repository, each as large
+	// as a certificate that gpg exports minimally ever is.
+	MaxSigners     = 32
+	MaxSignerBytes = 64 << 10
 	// MaxPrevious bounds the chain: a reader up to this many publishes
 	// behind sees in one snapshot that it continues what the reader pinned.
 	MaxPrevious = 64

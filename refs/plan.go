@@ -9,8 +9,9 @@ import (
 // The pack plan; the package comment explains it.
 
 const (
-	// radix is how many packs of one level the next level's replaces.
-	radix = 8
+	// Radix is how many packs of one level the next level's replaces: a pack
+	// of level j leads from a multiple of Radix^j to the next.
+	Radix = 8
 	// patience is how many lengths of a pack must follow it before the packs
 	// inside it leave the list even though fewer bytes than its own followed.
 	patience = 4
@@ -160,7 +161,7 @@ func NextRanges(n uint64, packs []Pack) []Range {
 		first = min(first, p.From)
 	}
 	out := []Range{{n - 1, n}}
-	for length := uint64(radix); n%length == 0; length *= radix {
+	for length := uint64(Radix); n%length == 0; length *= Radix {
 		r := Range{max(n-length, first), n}
 		if r != out[len(out)-1] {
 			out = append(out, r)

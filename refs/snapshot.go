@@ -1,6 +1,7 @@
 package refs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,12 @@ type Snapshot struct {
 	Head         Name   // the branch that HEAD names, "" if none; it may be unborn
 	Refs         []Ref  // sorted by name
 	Packs        []Pack // sorted by From, then To
+
+	// Signers are certificates of those who signed the tips, as far as the
+	// publisher has them: binary OpenPGP certificates and SSH public keys in
+	// wire format, sorted. They spare a reader the search at first contact,
+	// and grant nothing: a reader trusts only what its own policy lists.
+	Signers [][]byte
 }
 
 // A Ref is one branch or tag.
@@ -93,7 +100,7 @@ func (s *Snapshot) Lookup(name Name) (Ref, bool) {
 // check returns what makes s a snapshot that has no text, or nil. Format and
 // Parse both end in it, so that they accept the same snapshots.
 func (s *Snapshot) check() error {
-	for _, step := range []func() error{s.checkHeader, s.checkPrevious, s.checkRefs, s.checkPacks} {
+	for _, step := range []func() error{s.checkHeader, s.checkPrevious, s.checkRefs, s.checkPacks, s.checkSigners} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -223,6 +230,24 @@ func (s *Snapshot) checkPacks() error {
 		first.From, first.To = p.From, p.To
 		if first != p {
 			return fmt.Errorf("pack %s listed with different contents", p.InfoHash)
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) checkSigners() error {
+	if err := limit("signers", int64(len(s.Signers)), MaxSigners); err != nil {
+		return err
+	}
+	for i, certificate := range s.Signers {
+		if len(certificate) == 0 {
+			return errors.New("empty signer")
+		}
+		if err := limit("signer bytes", int64(len(certificate)), MaxSignerBytes); err != nil {
+			return err
+		}
+		if i > 0 && bytes.Compare(s.Signers[i-1], certificate) >= 0 {
+			return errors.New("signers not sorted, or one listed twice")
 		}
 	}
 	return nil

@@ -1,7 +1,9 @@
 package refs
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
@@ -31,7 +33,8 @@ func comparePacks(a, b Pack) int {
 	return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
 }
 
-// Format returns the text of s. It sorts refs and packs (in a copy), cuts Time
+// Format returns the text of s. It sorts refs, packs and signers (in a
+// copy), cuts Time
 // to whole seconds, and refuses what Parse would refuse.
 func (s *Snapshot) Format() ([]byte, error) {
 	c := *s
@@ -39,6 +42,8 @@ func (s *Snapshot) Format() ([]byte, error) {
 	slices.SortFunc(c.Refs, func(a, b Ref) int { return compareNames(a.Name, b.Name) })
 	c.Packs = slices.Clone(s.Packs)
 	slices.SortFunc(c.Packs, comparePacks)
+	c.Signers = slices.Clone(s.Signers)
+	slices.SortFunc(c.Signers, bytes.Compare)
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("cannot format snapshot: %w", err)
 	}
@@ -69,6 +74,10 @@ func (s *Snapshot) appendText(b []byte) []byte {
 	for _, p := range s.Packs {
 		b = fmt.Appendf(b, "pack %s %s %d %d %d %d %d\n", p.InfoHash, p.SHA256, p.Bytes, p.Objects, p.Inflated, p.From, p.To)
 	}
+	for _, certificate := range s.Signers {
+		b = base64.StdEncoding.AppendEncode(append(b, "signer "...), certificate)
+		b = append(b, '\n')
+	}
 	return b
 }
 
@@ -97,7 +106,7 @@ func parse(text []byte) (*Snapshot, error) {
 		return nil, p.fail("want "+strconv.Quote(snapshotFirst), nil)
 	}
 	s := &Snapshot{}
-	for _, step := range []func(*Snapshot) error{p.header, p.previous, p.object, p.refs, p.packs} {
+	for _, step := range []func(*Snapshot) error{p.header, p.previous, p.object, p.refs, p.packs, p.signers} {
 		if err := step(s); err != nil {
 			return nil, err
 		}
@@ -112,8 +121,9 @@ func parse(text []byte) (*Snapshot, error) {
 	return s, nil
 }
 
-// maxLine bounds a line: the longest is a ref's, with two ids and a name.
-const maxLine = 512
+// maxLine bounds a line: the longest is a signer's, with its certificate in
+// base64.
+const maxLine = 64 + MaxSignerBytes/3*4
 
 // A parser takes lines off the front of rest.
 type parser struct {
@@ -280,6 +290,26 @@ func (p *parser) packs(s *Snapshot) error {
 			return p.fail(err.Error(), nil)
 		}
 		s.Packs = append(s.Packs, pack)
+	}
+}
+
+func (p *parser) signers(s *Snapshot) error {
+	for {
+		f, ok := p.fields("signer")
+		if !ok {
+			return nil
+		}
+		if err := limit("signers", int64(len(s.Signers))+1, MaxSigners); err != nil {
+			return err
+		}
+		if len(f) != 1 {
+			return p.fail("signer: want one certificate", nil)
+		}
+		certificate, err := base64.StdEncoding.Strict().DecodeString(f[0])
+		if err != nil {
+			return p.fail("signer: "+err.Error(), nil)
+		}
+		s.Signers = append(s.Signers, certificate)
 	}
 }
 
