@@ -1,0 +1,189 @@
+package keys
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// Bounds of a signer's certificate. They are generous for a person's key with
+// its history of extensions, and keep the work of loading a policy small.
+const (
+	MaxCertificate = 64 << 10 // bytes, without the armor
+	MaxSubkeys     = 20
+	MaxUserIDs     = 50
+	maxCertSigs    = 1000 // each self-signature costs a public-key operation at load
+)
+
+// certificateArmor is the type of an armored certificate, RFC 9580 §6.2.
+const certificateArmor = "PGP PUBLIC KEY BLOCK"
+
+// ErrSecretKey says that a file given as a certificate holds a secret key.
+// Nothing of it is kept.
+var ErrSecretKey = errors.New("this is a secret key; export the public certificate instead")
+
+// A CertificateError says why bytes are not a usable signer certificate.
+type CertificateError struct {
+	Reason string
+}
+
+func (e *CertificateError) Error() string { return "not a usable certificate: " + e.Reason }
+
+// A Certificate is a signer's OpenPGP certificate (transferable public key,
+// RFC 9580 §10.1), checked once: every self-signature, binding and revocation
+// is verified by ParseCertificate, and what follows from them is kept as plain
+// values. A Certificate does not change afterwards and may be shared by
+// goroutines.
+type Certificate struct {
+	Fingerprint string        // of the primary key: upper-case hex, 40 digits (v4) or 64 (v6)
+	UserIDs     []string      // self-signed and not revoked, primary first, passed through Printable
+	Algorithm   string        // of the primary key, such as "ed25519" or "rsa4096"
+	Created     time.Time     // of the primary key
+	Expires     time.Time     // of the primary key, by its latest self-signature; zero: never
+	Revoked     *Revocation   // of the primary key; nil: not revoked
+	Keys        []*SigningKey // every key of the certificate that may make signatures
+	Warnings    []string      // what a careful user would want to know, such as SHA-1 self-signatures
+
+	raw []byte
+}
+
+// Armored returns the certificate as it is stored: the packets that were read,
+// unchanged, in canonical armor.
+func (c *Certificate) Armored() []byte {
+	var b bytes.Buffer
+	w, err := armor.Encode(&b, certificateArmor, nil)
+	if err == nil {
+		_, err = w.Write(c.raw)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic("keys: armor into memory failed: " + err.Error())
+	}
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
+// Digest returns the SHA-256 of Armored, in hex. It names the certificate's
+// file, so that an altered file is noticed when it is loaded.
+func (c *Certificate) Digest() string {
+	sum := sha256.Sum256(c.Armored())
+	return hex.EncodeToString(sum[:])
+}
+
+// ParseCertificate reads one OpenPGP certificate, armored or binary, version 4
+// or 6. It refuses secret keys (ErrSecretKey), more than one certificate, and
+// what exceeds the bounds above or holds no key that could sign
+// (*CertificateError).
+func ParseCertificate(data []byte) (*Certificate, error) {
+	raw, err := dearmorCertificate(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := surveyCertificate(raw); err != nil {
+		return nil, err
+	}
+	packets := packet.NewReader(bytes.NewReader(raw))
+	entity, err := openpgp.ReadEntity(packets)
+	if err != nil {
+		return nil, &CertificateError{Reason: err.Error()}
+	}
+	if entity.PrivateKey != nil {
+		return nil, ErrSecretKey
+	}
+	if v := entity.PrimaryKey.Version; v != 4 && v != 6 {
+		return nil, &CertificateError{Reason: fmt.Sprintf("version %d keys are not accepted", v)}
+	}
+	c := &Certificate{
+		Fingerprint: strings.ToUpper(hex.EncodeToString(entity.PrimaryKey.Fingerprint)),
+		Algorithm:   algorithmName(entity.PrimaryKey),
+		Created:     entity.PrimaryKey.CreationTime.UTC(),
+		raw:         raw,
+	}
+	c.fill(entity)
+	if !slices.ContainsFunc(c.Keys, func(k *SigningKey) bool { return k.Weak == "" }) {
+		return nil, &CertificateError{Reason: "it has no signing key of an accepted algorithm (" + c.Algorithm + ")"}
+	}
+	return c, nil
+}
+
+func dearmorCertificate(data []byte) ([]byte, error) {
+	// Base64 and line ends cost a third; the rest allows for comments.
+	if len(data) > 2*MaxCertificate {
+		return nil, &CertificateError{Reason: fmt.Sprintf("larger than %d KiB", MaxCertificate>>10)}
+	}
+	raw := data
+	if len(data) > 0 && data[0]&0x80 == 0 {
+		if bytes.Contains(data, []byte("-----BEGIN PGP PRIVATE KEY BLOCK")) {
+			return nil, ErrSecretKey
+		}
+		if n := bytes.Count(data, []byte("-----BEGIN ")); n > 1 {
+			return nil, &CertificateError{Reason: fmt.Sprintf("%d armored blocks in one file", n)}
+		}
+		block, err := armor.Decode(bytes.NewReader(data))
+		if err != nil {
+			return nil, &CertificateError{Reason: "neither OpenPGP packets nor an armored block"}
+		}
+		if block.Type != certificateArmor {
+			return nil, &CertificateError{Reason: fmt.Sprintf("the armored block is a %q", block.Type)}
+		}
+		if raw, err = io.ReadAll(block.Body); err != nil {
+			return nil, &CertificateError{Reason: "damaged armor: " + err.Error()}
+		}
+	}
+	if len(raw) == 0 {
+		return nil, &CertificateError{Reason: "it is empty"}
+	}
+	if len(raw) > MaxCertificate {
+		return nil, &CertificateError{Reason: fmt.Sprintf("larger than %d KiB", MaxCertificate>>10)}
+	}
+	return raw, nil
+}
+
+// surveyCertificate looks at the packets' kinds before any of them is parsed.
+func surveyCertificate(raw []byte) error {
+	const (
+		tagSignature, tagSecretKey, tagPublicKey, tagSecretSubkey = 2, 5, 6, 7
+		tagUserID, tagPublicSubkey                                = 13, 14
+	)
+	var count [64]int
+	packets := packet.NewOpaqueReader(bytes.NewReader(raw))
+	for n := 0; ; n++ {
+		p, err := packets.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return &CertificateError{Reason: "damaged packets: " + err.Error()}
+		}
+		switch {
+		case p.Tag == tagSecretKey || p.Tag == tagSecretSubkey:
+			return ErrSecretKey
+		case n == 0 && p.Tag != tagPublicKey:
+			return &CertificateError{Reason: "it does not begin with a public key"}
+		}
+		count[p.Tag&63]++
+	}
+	switch {
+	case count[tagPublicKey] != 1:
+		return &CertificateError{Reason: fmt.Sprintf("%d certificates in one file; give one", count[tagPublicKey])}
+	case count[tagPublicSubkey] > MaxSubkeys:
+		return &CertificateError{Reason: fmt.Sprintf("more than %d subkeys", MaxSubkeys)}
+	case count[tagUserID] > MaxUserIDs:
+		return &CertificateError{Reason: fmt.Sprintf("more than %d user ids", MaxUserIDs)}
+	case count[tagSignature] > maxCertSigs:
+		return &CertificateError{Reason: fmt.Sprintf("more than %d signatures; use gpg --export-options export-minimal", maxCertSigs)}
+	}
+	return nil
+}
