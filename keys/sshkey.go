@@ -53,6 +53,23 @@ func ParseSSHKey(text string) (*SSHKey, error) {
 	case len(options) != 0 || len(rest) != 0:
 		return nil, &SSHKeyError{Reason: "options are not allowed here"}
 	}
+	return newSSHKey(public, comment)
+}
+
+// ParseSSHBlob reads a public key in SSH wire format, under the same
+// conditions as ParseSSHKey.
+func ParseSSHBlob(blob []byte) (*SSHKey, error) {
+	if len(blob) > MaxSSHKey {
+		return nil, &SSHKeyError{Reason: fmt.Sprintf("longer than %d bytes", MaxSSHKey)}
+	}
+	public, err := ssh.ParsePublicKey(blob)
+	if err != nil {
+		return nil, &SSHKeyError{Reason: strings.TrimPrefix(err.Error(), "ssh: ")}
+	}
+	return newSSHKey(public, "")
+}
+
+func newSSHKey(public ssh.PublicKey, comment string) (*SSHKey, error) {
 	if err := checkSSHAlgorithm(public); err != nil {
 		return nil, err
 	}

@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"cmp"
 	"crypto"
+	"crypto/ed25519"
+	"crypto/sha512"
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/eddsa"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
@@ -52,6 +57,8 @@ func newPerson(t testing.TB, name string, changes ...func(*packet.Config)) *pers
 // at is the person's configuration at a time.
 func (p *person) at(when time.Time) *packet.Config {
 	c := p.config
+	plain := false
+	c.NonDeterministicSignaturesViaNotation = &plain
 	c.Time = func() time.Time { return when }
 	return &c
 }
@@ -93,9 +100,11 @@ func (p *person) sign(payload []byte, when time.Time, changes ...func(*draft)) [
 		change(d)
 	}
 	c := p.at(when)
-	h, err := d.PrepareSign(c)
-	if err != nil {
-		p.t.Fatal(err)
+	h, err := d.Hash.New(), error(nil)
+	if d.Version == 6 { // salted
+		if h, err = d.PrepareSign(c); err != nil {
+			p.t.Fatal(err)
+		}
 	}
 	h.Write(payload)
 	if err := d.Sign(h, d.key, c); err != nil {
@@ -106,6 +115,48 @@ func (p *person) sign(payload []byte, when time.Time, changes ...func(*draft)) [
 		p.t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// A handmade signature packet of version 4 by an Ed25519 key: for what no
+// library would make.
+type handmade struct {
+	kind             byte
+	hashed, unhashed [][]byte // subpackets: kind and content
+}
+
+// standard are the subpackets of an ordinary signature.
+func (p *person) standard(when time.Time) handmade {
+	return handmade{hashed: [][]byte{
+		append([]byte{subFingerprint, 4}, p.entity.PrimaryKey.Fingerprint...),
+		binary.BigEndian.AppendUint32([]byte{subCreated}, uint32(when.Unix())),
+	}}
+}
+
+func (p *person) keyID() []byte {
+	return binary.BigEndian.AppendUint64([]byte{subIssuer}, p.entity.PrimaryKey.KeyId)
+}
+
+// forge signs payload with p's key by the rules of RFC 9580 §5.2.4.
+func (p *person) forge(payload []byte, m handmade) []byte {
+	area := func(subpackets [][]byte) []byte {
+		var b []byte
+		for _, s := range subpackets {
+			b = append(append(b, byte(len(s))), s...)
+		}
+		return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
+	}
+	body := append([]byte{4, m.kind, byte(packet.PubKeyAlgoEdDSA), 10}, area(m.hashed)...)
+	trailer := binary.BigEndian.AppendUint32([]byte{4, 0xff}, uint32(len(body)))
+	digest := sha512.Sum512(slices.Concat(payload, body, trailer))
+	seed := p.entity.PrivateKey.PrivateKey.(*eddsa.PrivateKey).D
+	sig := ed25519.Sign(ed25519.NewKeyFromSeed(seed), digest[:])
+	body = append(append(body, area(m.unhashed)...), digest[:2]...)
+	for _, half := range [][]byte{sig[:32], sig[32:]} {
+		half = bytes.TrimLeft(half, "\x00")
+		body = binary.BigEndian.AppendUint16(body, uint16(8*len(half)-bits.LeadingZeros8(half[0])))
+		body = append(body, half...)
+	}
+	return append([]byte{0xc2, byte(len(body))}, body...)
 }
 
 func armored(t testing.TB, raw []byte) string {
@@ -131,6 +182,7 @@ type world struct {
 	number    uint64
 	format    refs.ObjectFormat
 	serial    int
+	last      refs.Digest // of the last statement's note
 }
 
 func newWorld(t testing.TB) *world {

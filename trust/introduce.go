@@ -1,12 +1,14 @@
 package trust
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -16,15 +18,19 @@ const maxIntroduced = 1000
 // Introduce is the refusal of a repository whose publisher trust.conf does not
 // know, made useful (TRUST.md §2): it names the publisher, says who signed the
 // tips, and its hint is the command that would trust them. Objects may be nil
-// when nothing was fetched. A signature by a key that trust.conf does not list
-// cannot be verified; it is called a claim.
+// when nothing was fetched.
+//
+// Signatures are verified with the certificates of trust.conf and those that
+// the snapshot brings. The latter are the publisher's word: whether the
+// fingerprint is the right person's, only the user can find out.
 //
 // The verdicts are one about the publisher, with code UnknownPeer, and then one
 // for each signer.
 func Introduce(p *Policy, s *refs.Snapshot, o Objects, now time.Time) (refused *RefusedError) {
 	a := s.Repository
+	command := "gitpeer trust add " + a.String()
 	lead := Verdict{Code: UnknownPeer, Why: fmt.Sprintf("%s is published by %s, whom you have not said you trust", a.Name, a.Publisher),
-		Hint: "gitpeer trust add " + a.String()}
+		Hint: command}
 	refused = &RefusedError{Verdicts: []Verdict{lead}}
 	if o == nil {
 		return refused
@@ -34,21 +40,72 @@ func Introduce(p *Policy, s *refs.Snapshot, o Objects, now time.Time) (refused *
 			refused = &RefusedError{Verdicts: []Verdict{lead}}
 		}
 	}()
-	tally := countSigners(p, s, o, now)
-	adds := []string{"gitpeer trust add " + a.String()}
+	tally := countSigners(p.withSigners(s.Signers), s, o, now)
+	unsigned := false
 	for _, t := range tally {
-		refused.Verdicts = append(refused.Verdicts, t.verdict())
-		if t.att.by != nil && t.att.code == OK {
-			adds = append(adds, "--signer "+t.att.by.signer.Name)
-		} else if t.att.add != "" {
-			adds = append(adds, "--signer "+t.att.add)
+		v, add := t.verdict(p)
+		refused.Verdicts = append(refused.Verdicts, v)
+		unsigned = unsigned || t.att.code == Unsigned
+		if add != "" && !strings.Contains(command, " "+add) {
+			command += " --signer " + add
 		}
 	}
-	if unsigned := slices.ContainsFunc(tally, func(t *signerCount) bool { return t.att.code == Unsigned }); unsigned || len(adds) == 1 {
-		adds = []string{adds[0], "--publisher-only"}
+	if unsigned || command == lead.Hint {
+		command = lead.Hint + " --publisher-only"
 	}
-	refused.Verdicts[0].Hint = strings.Join(adds, " ")
+	refused.Verdicts[0].Hint = command
 	return refused
+}
+
+// FindSigner looks for a key among the certificates that a snapshot brings: by
+// the OpenPGP fingerprint of the primary key or a signing subkey (upper-case
+// hex), or the SSH fingerprint (SHA256:…). Exactly one result is set if ok.
+func FindSigner(s *refs.Snapshot, fingerprint string) (cert *keys.Certificate, key *keys.SSHKey, ok bool) {
+	for _, raw := range s.Signers {
+		signer := parseSigner(raw)
+		switch {
+		case signer == nil:
+		case signer.SSH != nil && signer.SSH.Fingerprint == fingerprint:
+			return nil, signer.SSH, true
+		case signer.Cert != nil && (signer.Cert.Fingerprint == fingerprint ||
+			slices.ContainsFunc(signer.Cert.Keys, func(k *keys.SigningKey) bool { return k.Fingerprint == fingerprint })):
+			return signer.Cert, nil, true
+		}
+	}
+	return nil, nil, false
+}
+
+// parseSigner reads one entry of a snapshot's signers, nil if it is of no use.
+func parseSigner(raw []byte) *Signer {
+	if len(raw) > 0 && raw[0]&0x80 != 0 {
+		if cert, err := keys.ParseCertificate(raw); err == nil {
+			return &Signer{Cert: cert}
+		}
+		return nil
+	}
+	if key, err := keys.ParseSSHBlob(raw); err == nil {
+		return &Signer{SSH: key}
+	}
+	return nil
+}
+
+// withSigners returns a policy that can verify signatures of more keys. It is
+// only for telling who signed, never for deciding: its new signers have no
+// names.
+func (p *Policy) withSigners(certificates [][]byte) *Policy {
+	q := &Policy{Signers: slices.Clone(p.Signers)}
+	for _, raw := range certificates {
+		if s := parseSigner(raw); s != nil {
+			q.Signers = append(q.Signers, s)
+			if q.index() != nil { // somebody's key a second time
+				q.Signers = q.Signers[:len(q.Signers)-1]
+			}
+		}
+	}
+	if err := q.index(); err != nil {
+		return p
+	}
+	return q
 }
 
 // A signerCount is how many tips somebody signed.
@@ -82,59 +139,138 @@ func countSigners(p *Policy, s *refs.Snapshot, o Objects, now time.Time) []*sign
 	return tally
 }
 
-// tip attests what a ref points at: the tag object or the commit.
-func (v *verifier) tip(o Objects, r refs.Ref) attestation {
+// read reads and splits what a ref points at.
+func (v *verifier) read(o Objects, r refs.Ref) (*splitObject, error) {
 	object, err := o.Read(r.OID)
 	if err == nil {
 		err = object.check(v.format, r.OID)
 	}
-	if err != nil {
-		return attestation{code: objectCode(err), why: "cannot be read"}
+	switch {
+	case err != nil:
+		return nil, err
+	case object.Kind == KindCommit:
+		return splitCommit(v.format, object.Data)
+	case object.Kind == KindTag:
+		return splitTag(v.format, object.Data)
 	}
-	var s *splitObject
-	switch object.Kind {
-	case KindCommit:
-		s, err = splitCommit(v.format, object.Data)
-	case KindTag:
-		s, err = splitTag(v.format, object.Data)
-	default:
-		return attestation{code: Unsigned, why: "is not a commit or tag"}
-	}
+	return &splitObject{before: object.Data}, nil
+}
+
+// tip attests what a ref points at: the tag object or the commit.
+func (v *verifier) tip(o Objects, r refs.Ref) attestation {
+	s, err := v.read(o, r)
 	if err != nil {
-		return attestation{code: Malformed, why: "is not well-formed: " + err.Error()}
+		return attestation{code: Malformed, why: "cannot be read: " + err.Error()}
 	}
 	return v.attest(s)
 }
 
-// verdict says in one sentence who signed how many tips.
-func (t *signerCount) verdict() Verdict {
-	v := Verdict{Code: t.att.code, Ref: t.ref.Name, OID: t.ref.OID}
+// verdict says in one sentence who signed how many tips; add is what to give
+// to --signer.
+func (t *signerCount) verdict(p *Policy) (v Verdict, add string) {
+	v = Verdict{Code: t.att.code, Ref: t.ref.Name, OID: t.ref.OID}
 	t.att.fill(&v)
 	tips := fmt.Sprintf("%d tips are", t.tips)
 	if t.tips == 1 {
 		tips = "1 tip is"
 	}
+	by := t.att.by
 	switch {
 	case t.att.code == Unsigned:
 		v.Why = tips + " not signed"
-	case t.att.by != nil && t.att.code == OK:
-		v.Why = fmt.Sprintf("%s signed by %s (%s)", tips, t.att.by.describe(), v.Fingerprint)
-	case t.att.claimed != "" && t.att.by == nil:
-		v.Why = fmt.Sprintf("%s signed, as the signature claims, by %s, whose key you do not have", tips, t.att.claimed)
-	default:
+	case by == nil && t.att.claimed != "":
+		v.Why = fmt.Sprintf("%s signed, as the signature claims, by %s, whose certificate is not to be had here", tips, t.att.claimed)
+		add = t.att.add
+	case by == nil || t.att.code != OK:
 		v.Why = fmt.Sprintf("%s refused: it %s", tips, t.att.why)
+	case by.signer.Name != "":
+		v.Why = fmt.Sprintf("%s signed by %s, %s", tips, by.signer.Name, by.describe())
+		add = by.signer.Name
+	default:
+		v.Why = fmt.Sprintf("%s signed by %s; the certificate comes from the publisher, so compare the fingerprint", tips, by.describe())
+		add = by.argument()
 	}
-	v.Why = printable(v.Why)
 	if v.Code == OK {
 		v.Code = UnknownPeer // a good signature does not make a known publisher
 	}
-	return v
+	v.Why = printable(v.Why)
+	return v, add
 }
 
-// describe names a signer with the user id of the certificate.
+// describe shows a signer's user id and fingerprint.
 func (a *authority) describe() string {
 	if c := a.signer.Cert; c != nil && len(c.UserIDs) > 0 {
-		return fmt.Sprintf("%s, %s", a.signer.Name, c.UserIDs[0])
+		return c.UserIDs[0] + " (" + c.Fingerprint + ")"
 	}
-	return a.signer.Name
+	return a.fingerprint()
+}
+
+// argument is what `gitpeer trust add` takes for the signer's key.
+func (a *authority) argument() string {
+	if a.signer.Cert != nil {
+		return "0x" + a.signer.Cert.Fingerprint
+	}
+	return `"` + a.signer.SSH.Text() + `"`
+}
+
+// An Issuer is whom a signature says it is by.
+type Issuer struct {
+	Fingerprint string       // OpenPGP, upper-case hex; 16 digits if the signature has only a key id
+	SSH         *keys.SSHKey // or an SSH key, which the signature contains
+}
+
+// TipIssuers lists whom the signatures on a snapshot's tips are by, each once,
+// without verifying them: those whose certificates a publisher puts into
+// Snapshot.Signers.
+func TipIssuers(s *refs.Snapshot, o Objects) []Issuer {
+	v := &verifier{policy: &Policy{}, format: s.ObjectFormat}
+	var issuers []Issuer
+	seen := make(map[string]bool)
+	add := func(i Issuer) {
+		id := i.Fingerprint
+		if i.SSH != nil {
+			id = i.SSH.Fingerprint
+		}
+		if !seen[id] {
+			seen[id] = true
+			issuers = append(issuers, i)
+		}
+	}
+	for i, r := range s.Refs {
+		if i == maxIntroduced {
+			break
+		}
+		object, err := v.read(o, r)
+		if err != nil || object.signature == nil {
+			continue
+		}
+		if issuer, ok := issuerOf(object.signature); ok {
+			add(issuer)
+		}
+	}
+	return issuers
+}
+
+func issuerOf(signature []byte) (Issuer, bool) {
+	if bytes.HasPrefix(signature, []byte(sshBegin)) {
+		raw, err := dearmorSSH(signature)
+		if err != nil {
+			return Issuer{}, false
+		}
+		sig, err := parseSSH(raw)
+		if err != nil {
+			return Issuer{}, false
+		}
+		key, err := keys.ParseSSHBlob(sig.blob)
+		return Issuer{SSH: key}, err == nil
+	}
+	raw, err := dearmorPGP(signature)
+	if err != nil {
+		return Issuer{}, false
+	}
+	sig, err := parsePGP(raw)
+	if err != nil {
+		return Issuer{}, false
+	}
+	return Issuer{Fingerprint: sig.issuer()}, true
 }
