@@ -3,6 +3,7 @@ package swarm
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -241,3 +242,5 @@ func TestFetchErrors(t *testing.T) {
 		})
 	}
 }
+
+func sha1Of(s string) [20]byte { return sha1.Sum([]byte(s)) }
