@@ -2,6 +2,7 @@ package refs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -99,31 +100,28 @@ func checkName(s string) string {
 }
 
 // isNameRune reports whether r may stand in a ref name: what git forbids, and
-// what a terminal would not show as itself, is out. The ranges are fixed here,
-// rather than taken from a version of Unicode, so that every implementation
-// accepts the same names for ever.
+// what a terminal would not show as itself, is out. The package comment lists
+// the same ranges.
 func isNameRune(r rune) bool {
-	switch {
-	case r <= 0x20, strings.ContainsRune(`~^:?*[\`, r):
-		return false
-	case r < 0x7f:
-		return true
-	case r <= 0xa0, r == 0xad, r == 0x034f, r == 0x061c: // DEL, C1, no-break space, soft hyphen, joiners
-		return false
-	case r == 0x115f, r == 0x1160, r == 0x1680, r >= 0x17b4 && r <= 0x17b5, r >= 0x180b && r <= 0x180f: // blanks
-		return false
-	case r >= 0x2000 && r <= 0x200f, r >= 0x2028 && r <= 0x202f, r >= 0x205f && r <= 0x206f: // spaces, bidi
-		return false
-	case r == 0x2800, r == 0x3000, r == 0x3164, r == 0xffa0: // blanks
-		return false
-	case r >= 0xd800 && r <= 0xf8ff, r >= 0xfe00 && r <= 0xfe0f, r == 0xfeff: // surrogates, private use, variation, BOM
-		return false
-	case r >= 0xfdd0 && r <= 0xfdef, r >= 0xfff0 && r <= 0xffff: // specials, replacement, noncharacters
-		return false
-	case r >= 0xe0000: // tags, private use
-		return false
+	if r < 0x7f {
+		return r > 0x20 && !strings.ContainsRune(`~^:?*[\`, r)
 	}
-	return r&0xfffe != 0xfffe // noncharacters
+	return r < 0x3fffe && !slices.ContainsFunc(hidden(), func(lohi [2]rune) bool {
+		return lohi[0] <= r && r <= lohi[1]
+	})
+}
+
+func hidden() [][2]rune {
+	return [][2]rune{
+		{0x7f, 0xa0}, {0xad, 0xad}, {0x34f, 0x34f}, {0x61c, 0x61c}, // controls, joiners
+		{0x115f, 0x1160}, {0x1680, 0x1680}, {0x17b4, 0x17b5}, {0x180b, 0x180f}, // blanks, selectors
+		{0x2000, 0x200f}, {0x2028, 0x202f}, {0x205f, 0x206f}, // spaces, joiners, directions
+		{0x2800, 0x2800}, {0x3000, 0x3000}, {0x3164, 0x3164}, // blanks
+		{0xd800, 0xf8ff}, {0xfdd0, 0xfdef}, {0xfe00, 0xfe0f}, // surrogates, private use, noncharacters, selectors
+		{0xfeff, 0xfeff}, {0xffa0, 0xffa0}, {0xfff0, 0xffff}, // byte order mark, blank, specials
+		{0x13430, 0x1343f}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, // format controls
+		{0x1fffe, 0x1ffff}, {0x2fffe, 0x2ffff}, // noncharacters
+	}
 }
 
 // foldKey returns the same text for two names that some file system cannot
