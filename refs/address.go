@@ -95,10 +95,10 @@ func SplitURL(s string) (host string, name RepoName, err error) {
 		return bad("want gitpeer://<publisher>/<name>", nil)
 	}
 	if _, idErr := keys.ParseID(host); idErr != nil {
-		if strings.HasPrefix(host, "gp1") || strings.HasPrefix(host, "GP1") || len(host) == 64 {
+		switch {
+		case isMeantAsID(host):
 			return bad(idErr.Error(), idErr)
-		}
-		if !isSmallName(host) {
+		case !isSmallName(host):
 			return bad("the host is neither a publisher id nor a petname", nil)
 		}
 	}
@@ -107,6 +107,14 @@ func SplitURL(s string) (host string, name RepoName, err error) {
 		return bad(err.Error(), nil)
 	}
 	return host, name, nil
+}
+
+// isMeantAsID reports whether host, which is not a publisher id, can only be
+// one with a typing error.
+func isMeantAsID(host string) bool {
+	lower := strings.ToLower(host)
+	return strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz0123456789._-") == "" &&
+		(strings.HasPrefix(lower, "gp1") || len(host) == 64)
 }
 
 // String returns gitpeer://<id>/<name>.
