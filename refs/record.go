@@ -36,14 +36,18 @@ func (r *Record) Format() ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("cannot format record: %w", err)
 	}
-	peers := compactPeers(r.Peers)
-	for {
-		b := r.encode(peers)
-		if len(b) <= MaxRecordBytes {
-			return b, nil
-		}
-		peers = peers[:len(peers)-1] // without peers it fits
+	return r.within(compactPeers(r.Peers), MaxRecordBytes), nil
+}
+
+// within encodes r with as many of the peers as fit into most bytes; without
+// any, every record is far below MaxRecordBytes.
+func (r *Record) within(peers [][]byte, most int) []byte {
+	b := r.encode(peers)
+	for len(b) > most && len(peers) > 0 {
+		peers = peers[:len(peers)-1]
+		b = r.encode(peers)
 	}
+	return b
 }
 
 // encode writes the keys in their sorted order.
