@@ -3,6 +3,7 @@ package refs
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 )
 
@@ -211,4 +212,42 @@ func supersedes(q, p Pack, n uint64, to map[uint64]cost) bool {
 	}
 	rest, ok := to[q.To]
 	return ok && (rest.bytes >= q.Bytes || n-q.To >= patience*(q.To-q.From))
+}
+
+// Bases returns what a pack with range (from, to] may take for granted, the
+// negative tips of git pack-objects: those tips of snapshot from that every
+// later snapshot up to to−1 reaches, each once. snapshots are from, from+1, …,
+// to−1. reaches reports whether tip is one of s's tips or an ancestor of one;
+// it is not asked about tips that s lists.
+func Bases(snapshots []*Snapshot, reaches func(s *Snapshot, tip OID) (bool, error)) ([]OID, error) {
+	if len(snapshots) == 0 {
+		return nil, nil
+	}
+	bases := slices.Sorted(maps.Keys(tipsOf(snapshots[0])))
+	for _, s := range snapshots[1:] {
+		listed := tipsOf(s)
+		var kept []OID
+		for _, tip := range bases {
+			ok := listed[tip]
+			if !ok {
+				var err error
+				if ok, err = reaches(s, tip); err != nil {
+					return nil, err
+				}
+			}
+			if ok {
+				kept = append(kept, tip)
+			}
+		}
+		bases = kept
+	}
+	return bases, nil
+}
+
+func tipsOf(s *Snapshot) map[OID]bool {
+	tips := make(map[OID]bool, len(s.Refs))
+	for _, r := range s.Refs {
+		tips[r.OID] = true
+	}
+	return tips
 }
