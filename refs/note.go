@@ -90,7 +90,7 @@ func Open(signed []byte, a Address) (*Snapshot, error) {
 	if len(n.Sigs) != 1 || len(n.UnverifiedSigs) != 0 || !isCanonical(signed, n) {
 		return nil, fmt.Errorf("cannot open snapshot: %w: want exactly one signature, in canonical base64", ErrSignature)
 	}
-	s, err := Parse([]byte(n.Text))
+	s, err := parseText(n.Text)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (s *Snapshot) Format() ([]byte, error) {
 		return nil, fmt.Errorf("cannot format snapshot: %w", err)
 	}
 	text := c.appendText(make([]byte, 0, 1024+100*len(c.Refs)+200*len(c.Packs)))
-	if err := limit("snapshot bytes", int64(len(text)), MaxSnapshotBytes-maxSignatureBytes); err != nil {
+	if err := limitText(len(text)); err != nil {
 		return nil, fmt.Errorf("cannot format snapshot: %w", err)
 	}
 	return text, nil
@@ -86,6 +86,17 @@ func (s *Snapshot) appendText(b []byte) []byte {
 // *NameError or an *AddressError), or what makes the snapshot as a whole
 // impossible.
 func Parse(text []byte) (*Snapshot, error) {
+	if err := limitText(len(text)); err != nil { // before it is copied
+		return nil, fmt.Errorf("invalid snapshot: %w", err)
+	}
+	return parseText(string(text))
+}
+
+func limitText(n int) error {
+	return limit("snapshot bytes", int64(n), MaxSnapshotBytes-maxSignatureBytes)
+}
+
+func parseText(text string) (*Snapshot, error) {
 	s, err := parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("invalid snapshot: %w", err)
@@ -93,16 +104,14 @@ func Parse(text []byte) (*Snapshot, error) {
 	return s, nil
 }
 
-func parse(text []byte) (*Snapshot, error) {
-	if err := limit("snapshot bytes", int64(len(text)), MaxSnapshotBytes-maxSignatureBytes); err != nil {
-		return nil, err
-	}
-	p := &parser{rest: string(text)}
+func parse(text string) (*Snapshot, error) {
+	p := &parser{rest: text}
 	first, ok := p.next()
 	if version, magic := strings.CutPrefix(first, snapshotMagic); ok && first != snapshotFirst && magic && isNumber(version) {
 		return nil, fmt.Errorf("%w: snapshot v%s", ErrVersion, shown(version))
 	}
 	if first != snapshotFirst {
+		p.line = 1
 		return nil, p.fail("want "+strconv.Quote(snapshotFirst), nil)
 	}
 	s := &Snapshot{}
