@@ -65,6 +65,7 @@
 //	ref <oid> <name>
 //	ref <oid> <name> <peeled oid>
 //	pack <infohash> <digest> <bytes> <objects> <inflated bytes> <from> <to>
+//	signer <certificate in base64>
 //
 // The lines come in this order, fields are separated by one space, and a text
 // that is not exactly what its own contents format to MUST be refused.
@@ -97,6 +98,13 @@
 // object that the entry yields (of a delta, the size of the result that it
 // states). One file may serve more than one range, then with all else equal.
 // 0 ≤ from < to ≤ number.
+//
+// signer is there once for each certificate that the publisher has of those who
+// signed the tips, sorted by its bytes: a binary OpenPGP certificate (RFC 9580
+// §10.1) or an SSH public key in wire format (RFC 4253 §6.6). It is a hint for
+// first contact, so that a reader can show whose signatures it met, and grants
+// nothing: only the reader's own policy does. At most 32, each of 1 to 65536
+// bytes, in canonical base64.
 //
 // # Signed note
 //

@@ -243,7 +243,7 @@ func (p *publisher) publish(bytes int64) {
 // check checks the cover of each reader in ks.
 func (p *publisher) check(t *testing.T, name string, ks []uint64) {
 	t.Helper()
-	levels := math.Log(float64(p.n)) / math.Log(radix)
+	levels := math.Log(float64(p.n)) / math.Log(Radix)
 	for _, k := range ks {
 		path, err := Cover(p.packs, k, p.n)
 		if err != nil {

@@ -51,6 +51,10 @@ var snapshotReasons = map[string]string{
 	"limit":         "exceeds the limit",
 	"pack":          "pack: want",
 	"infohash":      "invalid infohash",
+	"long":          "longer than 255 bytes",
+	"base64":        "invalid base64",
+	"one-signer":    "want one certificate",
+	"empty-signer":  "empty signer",
 }
 
 // readSnapshots returns the class and text of each vector, by description.
@@ -102,7 +106,7 @@ func TestParseVectors(t *testing.T) {
 // Cut anywhere, or with any one byte changed or added, a text is refused or
 // still canonical.
 func TestParseDamage(t *testing.T) {
-	text := readSnapshots(t)["ok three publications"].text
+	text := readSnapshots(t)["ok signers"].text
 	canonical := func(damaged string) {
 		s, err := Parse([]byte(damaged))
 		if err != nil {
@@ -119,6 +123,17 @@ func TestParseDamage(t *testing.T) {
 		for _, c := range []string{"", "0", "1", "a", " ", "\n", "\r", "\x00", "/", "é"} {
 			canonical(text[:i] + c + text[i+1:])
 			canonical(text[:i] + c + text[i:])
+		}
+	}
+}
+
+// A line without an end is not searched for one for ever.
+func TestParseLongLine(t *testing.T) {
+	text := readSnapshots(t)["ok three publications"].text
+	for _, line := range []string{"ref ", "signer ", "pack ", "head ", ""} {
+		long := text + line + strings.Repeat("a", 1<<20) + "\n"
+		if _, err := Parse([]byte(long)); err == nil || !strings.Contains(err.Error(), "line 16") || len(err.Error()) > 1000 {
+			t.Errorf("Parse with a line of 1 MiB of %q: %.1000v, want a short error in line 16", line, err)
 		}
 	}
 }
@@ -273,6 +288,13 @@ func TestSnapshotLimits(t *testing.T) {
 		}
 		return s
 	}
+	signers := func(n, size int) *Snapshot {
+		s := sample(t)
+		for i := range n {
+			s.Signers = append(s.Signers, append([]byte{byte(i)}, make([]byte, size-1)...))
+		}
+		return s
+	}
 	for _, c := range []struct {
 		what string
 		s    *Snapshot
@@ -283,6 +305,10 @@ func TestSnapshotLimits(t *testing.T) {
 		{"snapshot bytes", huge(t, 70_000, 250), false},
 		{"packs", packs(MaxPacks), true},
 		{"packs", packs(MaxPacks + 1), false},
+		{"signers", signers(MaxSigners, 2), true},
+		{"signers", signers(MaxSigners+1, 2), false},
+		{"signer bytes", signers(1, MaxSignerBytes), true},
+		{"signer bytes", signers(1, MaxSignerBytes+1), false},
 		{"previous snapshots", chain(MaxPrevious), true},
 		{"previous snapshots", chain(MaxPrevious + 1), false},
 	} {

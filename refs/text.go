@@ -33,9 +33,8 @@ func comparePacks(a, b Pack) int {
 	return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
 }
 
-// Format returns the text of s. It sorts refs, packs and signers (in a
-// copy), cuts Time
-// to whole seconds, and refuses what Parse would refuse.
+// Format returns the text of s. It sorts refs, packs and signers (in a copy),
+// cuts Time to whole seconds, and refuses what Parse would refuse.
 func (s *Snapshot) Format() ([]byte, error) {
 	c := *s
 	c.Refs = slices.Clone(s.Refs)
@@ -314,9 +313,10 @@ func (p *parser) signers(s *Snapshot) error {
 		if len(f) != 1 {
 			return p.fail("signer: want one certificate", nil)
 		}
-		certificate, err := base64.StdEncoding.Strict().DecodeString(f[0])
-		if err != nil {
-			return p.fail("signer: "+err.Error(), nil)
+		certificate, err := base64.StdEncoding.DecodeString(f[0])
+		// The decoder skips carriage returns, and padding bits unless strict.
+		if err != nil || base64.StdEncoding.EncodeToString(certificate) != f[0] {
+			return p.fail("signer: invalid base64", nil)
 		}
 		s.Signers = append(s.Signers, certificate)
 	}
