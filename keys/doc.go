@@ -1,4 +1,5 @@
-// Package keys holds publisher identities.
+// Package keys holds publisher identities, and reads the certificates of
+// signers.
 //
 // A publisher is an Ed25519 key (RFC 8032). Its public half, the [ID], is part
 // of every address; with its private half a [Signer] signs snapshots and the
@@ -31,6 +32,12 @@
 // has signed begins with the length of a session id or with SSHSIG, a snapshot
 // with "gitpeer-snapshot v1", a DHT item with "4:salt". None can be taken for
 // another.
+//
+// # Signers
+//
+// Those who sign commits and tags are known by an OpenPGP [Certificate] or an
+// [SSHKey]. This package reads both, strictly and bounded, and says which key
+// was valid when; whom to trust for what is the affair of package trust.
 //
 // # What it does not do
 //
