@@ -491,3 +491,8 @@ func TestA44WrongClock(t *testing.T) {
 		t.Errorf("error %q does not name the clock", err)
 	}
 }
+
+// noHints is a Commits that yields nothing.
+func noHints(_, _ []refs.OID) iter.Seq2[Object, error] {
+	return func(func(Object, error) bool) {}
+}

@@ -61,6 +61,11 @@ func Edit(dir string, change func(*Editor) error) (*Policy, error) {
 	if err := change(e); err != nil {
 		return nil, err
 	}
+	for _, l := range e.doc.lines {
+		if strings.ContainsAny(l.text, "\r\n") {
+			return nil, &ConfigError{File: path, Reason: fmt.Sprintf("a line end inside the value of %q", l.key)}
+		}
+	}
 	text := e.doc.String()
 	stored := certDir(certs)
 	next, err := Parse(text, func(name string) ([]byte, error) {
