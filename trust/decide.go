@@ -26,6 +26,7 @@ type Decision struct {
 	auth         []Authenticated
 	previous     *Pins
 	now          time.Time
+	rewound      bool // a branch moved that only WithRewind let move
 }
 
 // Accept returns the value that the node may install, if every ref is
@@ -91,17 +92,17 @@ func (a Accepted) Pins(r *Received) *Pins {
 func Decide(p *Policy, pins *Pins, s *refs.Snapshot, o Objects, now time.Time) (d *Decision) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			d = refuseAll(s, Internal, fmt.Sprintf("the verifier failed: %v", cause))
+			d = refuseAll(s, now, Internal, fmt.Sprintf("the verifier failed: %v", cause))
 		}
 	}()
 	scope := p.scope(s.Repository)
 	if scope == nil {
-		d := refuseAll(s, UnknownPeer, fmt.Sprintf("the publisher %s is not trusted", s.Repository.Publisher))
+		d := refuseAll(s, now, UnknownPeer, fmt.Sprintf("the publisher %s is not trusted", s.Repository.Publisher))
 		d.hint("gitpeer trust add " + s.Repository.String())
 		return d
 	}
 	if pins != nil && pins.Repository != s.Repository {
-		return refuseAll(s, Internal, fmt.Sprintf("the pins are those of %s", pins.Repository))
+		return refuseAll(s, now, Internal, fmt.Sprintf("the pins are those of %s", pins.Repository))
 	}
 	j := &judge{scope: scope, pins: pins, snapshot: s, now: now, limits: make(map[refs.OID]*frontier),
 		history: newHistory(&verifier{policy: p, format: s.ObjectFormat, now: now}, o)}
@@ -110,8 +111,8 @@ func Decide(p *Policy, pins *Pins, s *refs.Snapshot, o Objects, now time.Time) (
 
 // refuseAll is a decision that refuses every ref, and is not accepted when
 // there are none.
-func refuseAll(s *refs.Snapshot, code Code, why string) *Decision {
-	d := &Decision{}
+func refuseAll(s *refs.Snapshot, now time.Time, code Code, why string) *Decision {
+	d := &Decision{now: now}
 	why = printable(why)
 	for _, r := range s.Refs {
 		d.Verdicts = append(d.Verdicts, Verdict{Code: code, Ref: r.Name, OID: r.OID, Why: why})
@@ -140,6 +141,7 @@ type judge struct {
 	groups   []*group
 	limits   map[refs.OID]*frontier // ancestries of retirements and checkpoints
 	first    bool                   // nothing was introduced yet: the tips introduce themselves
+	rewound  bool
 }
 
 // A group is the refs of a snapshot that one rule decides, so that their common
@@ -327,11 +329,13 @@ func (j *judge) forward(g *group) {
 		if !ok || c.settled() || c.ref.Name.IsTag() || pin.OID == c.ref.OID {
 			continue
 		}
-		if g.rule.Rewind || j.scope.policy.rewind {
+		if g.rule.Rewind {
 			continue
 		}
 		ancestor, err := j.history.isAncestor(pin.OID, c.ref.OID)
 		switch {
+		case j.scope.policy.rewind:
+			j.rewound = j.rewound || !ancestor
 		case err != nil:
 			c.refuse(objectCode(err), "its history cannot be read: "+err.Error())
 		case !ancestor:
@@ -343,7 +347,7 @@ func (j *judge) forward(g *group) {
 
 // decision collects verdicts, what is gone, and the pins that would follow.
 func (j *judge) decision(candidates []*candidate, introduction []refs.OID) *Decision {
-	d := &Decision{snapshot: j.snapshot, previous: j.pins, now: j.now, pins: make(map[refs.Name]Pin)}
+	d := &Decision{snapshot: j.snapshot, previous: j.pins, now: j.now, rewound: j.rewound, pins: make(map[refs.Name]Pin)}
 	for _, c := range candidates {
 		d.Verdicts = append(d.Verdicts, c.verdict)
 	}
