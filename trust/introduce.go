@@ -17,37 +17,44 @@ const maxIntroduced = 1000
 
 // Introduce is the refusal of a repository whose publisher trust.conf does not
 // know, made useful (TRUST.md §2): it names the publisher, says who signed the
-// tips, and its hint is the command that would trust them. Objects may be nil
-// when nothing was fetched.
+// tips, and its hint is the command that would trust them.
 //
 // Signatures are verified with the certificates of trust.conf and those that
 // the snapshot brings. The latter are the publisher's word: whether the
-// fingerprint is the right person's, only the user can find out.
+// fingerprint is the right person's, only the user can find out. Objects may be
+// nil when nothing but the snapshot was fetched; then it says whom the snapshot
+// names.
 //
 // The verdicts are one about the publisher, with code UnknownPeer, and then one
 // for each signer.
 func Introduce(p *Policy, s *refs.Snapshot, o Objects, now time.Time) (refused *RefusedError) {
 	a := s.Repository
-	command := "gitpeer trust add " + a.String()
 	lead := Verdict{Code: UnknownPeer, Why: fmt.Sprintf("%s is published by %s, whom you have not said you trust", a.Name, a.Publisher),
-		Hint: command}
+		Hint: "gitpeer trust add " + a.String()}
 	refused = &RefusedError{Verdicts: []Verdict{lead}}
-	if o == nil {
-		return refused
-	}
 	defer func() {
 		if recover() != nil {
 			refused = &RefusedError{Verdicts: []Verdict{lead}}
 		}
 	}()
-	tally := countSigners(p.withSigners(s.Signers), s, o, now)
-	unsigned := false
-	for _, t := range tally {
-		v, add := t.verdict(p)
+	command, unsigned := lead.Hint, false
+	introduce := func(v Verdict, add string) {
+		v.Why = printable(v.Why)
 		refused.Verdicts = append(refused.Verdicts, v)
-		unsigned = unsigned || t.att.code == Unsigned
-		if add != "" && !strings.Contains(command, " "+add) {
+		unsigned = unsigned || v.Code == Unsigned
+		if add != "" && !strings.Contains(command, " --signer "+add) {
 			command += " --signer " + add
+		}
+	}
+	if o == nil {
+		for _, raw := range s.Signers {
+			if v, add, ok := p.named(raw); ok {
+				introduce(v, add)
+			}
+		}
+	} else {
+		for _, t := range countSigners(p.withSigners(s.Signers), s, o, now) {
+			introduce(t.verdict())
 		}
 	}
 	if unsigned || command == lead.Hint {
@@ -55,6 +62,28 @@ func Introduce(p *Policy, s *refs.Snapshot, o Objects, now time.Time) (refused *
 	}
 	refused.Verdicts[0].Hint = command
 	return refused
+}
+
+// named introduces a signer on the publisher's word alone.
+func (p *Policy) named(raw []byte) (v Verdict, add string, ok bool) {
+	s := parseSigner(raw)
+	if s == nil {
+		return v, "", false // a later version may know it
+	}
+	a := &authority{signer: s, ssh: s.SSH}
+	if s.Cert != nil {
+		a.pgp = s.Cert.Keys[0]
+		v.Fingerprint = s.Cert.Fingerprint
+	} else {
+		v.Fingerprint = s.SSH.Fingerprint
+	}
+	v.Code = UnknownPeer
+	if known, ok := p.SignerOf(a.fingerprint()); ok {
+		v.Signer, v.Why = known.Name, fmt.Sprintf("the publisher says that %s signs here, whom you know: %s", known.Name, a.describe())
+		return v, known.Name, true
+	}
+	v.Why = fmt.Sprintf("the publisher says that %s signs here; compare the fingerprint", a.describe())
+	return v, a.argument(), true
 }
 
 // FindSigner looks for a key among the certificates that a snapshot brings: by
@@ -167,7 +196,7 @@ func (v *verifier) tip(o Objects, r refs.Ref) attestation {
 
 // verdict says in one sentence who signed how many tips; add is what to give
 // to --signer.
-func (t *signerCount) verdict(p *Policy) (v Verdict, add string) {
+func (t *signerCount) verdict() (v Verdict, add string) {
 	v = Verdict{Code: t.att.code, Ref: t.ref.Name, OID: t.ref.OID}
 	t.att.fill(&v)
 	tips := fmt.Sprintf("%d tips are", t.tips)
@@ -193,7 +222,6 @@ func (t *signerCount) verdict(p *Policy) (v Verdict, add string) {
 	if v.Code == OK {
 		v.Code = UnknownPeer // a good signature does not make a known publisher
 	}
-	v.Why = printable(v.Why)
 	return v, add
 }
 
