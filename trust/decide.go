@@ -104,9 +104,13 @@ func Decide(p *Policy, pins *Pins, s *refs.Snapshot, o Objects, now time.Time) (
 	if pins != nil && pins.Repository != s.Repository {
 		return refuseAll(s, now, Internal, fmt.Sprintf("the pins are those of %s", pins.Repository))
 	}
-	j := &judge{scope: scope, pins: pins, snapshot: s, now: now, limits: make(map[refs.OID]*frontier),
-		history: newHistory(&verifier{policy: p, format: s.ObjectFormat, now: now}, o)}
-	return j.decide()
+	return newJudge(scope, pins, s, o, now, nil).decide()
+}
+
+func newJudge(s *scope, pins *Pins, snapshot *refs.Snapshot, o Objects, now time.Time, each func(Verdict)) *judge {
+	v := &verifier{policy: s.policy, format: snapshot.ObjectFormat, now: now}
+	return &judge{scope: s, pins: pins, snapshot: snapshot, now: now, each: each,
+		limits: make(map[refs.OID]*frontier), history: newHistory(v, o)}
 }
 
 // refuseAll is a decision that refuses every ref, and is not accepted when
@@ -142,6 +146,7 @@ type judge struct {
 	limits   map[refs.OID]*frontier // ancestries of retirements and checkpoints
 	first    bool                   // nothing was introduced yet: the tips introduce themselves
 	rewound  bool
+	each     func(Verdict) // told about every commit that is walked over; may be nil
 }
 
 // A group is the refs of a snapshot that one rule decides, so that their common

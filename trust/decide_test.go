@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/gitpeer/gitpeer/refs"
@@ -92,5 +93,36 @@ func TestModes(t *testing.T) {
 		t.Run(test.ref, func(t *testing.T) {
 			w.want(p, nil, w.publish(branch(test.ref, test.tip)), test.ref, test.want)
 		})
+	}
+}
+
+func TestExamine(t *testing.T) {
+	w := newWorld(t)
+	alice := newPerson(t, "alice")
+	w.signer(alice)
+	p := w.policy()
+	root := w.commit(nil, day(1))
+	first := w.commit(alice, day(2), root)
+	second := w.commit(nil, day(3), first)
+	third := w.commit(alice, day(4), second)
+	var seen []refs.OID
+	var codes []Code
+	q := Query{ObjectFormat: refs.SHA1, Introduction: []refs.OID{root}, Refs: []refs.Ref{branch("main", third)}, Each: func(v Verdict) {
+		seen, codes = append(seen, v.OID), append(codes, v.Code)
+	}}
+	verdicts, err := Examine(p, q, w.objects, now)
+	if err != nil || len(verdicts) != 1 || verdicts[0].Code != Unsigned || verdicts[0].Commit != second {
+		t.Errorf("Examine() = %+v, %v, want unsigned %s", verdicts, err, second)
+	}
+	if !slices.Equal(seen, []refs.OID{first, second, third}) || !slices.Equal(codes, []Code{OK, Unsigned, OK}) {
+		t.Errorf("each commit: %v %v, want first ok, second unsigned, third ok", seen, codes)
+	}
+	q.Mode, q.Each = ModeTip, nil
+	if verdicts, err := Examine(p, q, w.objects, now); err != nil || verdicts[0].Code != OK {
+		t.Errorf("Examine(tip) = %+v, %v, want ok", verdicts, err)
+	}
+	q.Repo = "absent"
+	if _, err := Examine(p, q, w.objects, now); err == nil {
+		t.Error("Examine(absent entry) = nil, want an error")
 	}
 }

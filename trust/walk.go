@@ -295,6 +295,7 @@ func (w *walk) run(tip int32) *visit {
 		parents := w.parents(top.i)
 		if top.next == len(parents) {
 			w.judge(top.i, parents)
+			w.tell(top.i)
 			stack = stack[:len(stack)-1]
 			continue
 		}
@@ -325,14 +326,18 @@ func (w *walk) judge(i int32, parents []int32) {
 		}
 	}
 	c := &w.h.commits[i]
+	fail := func(code Code, why string) {
+		v.code, v.why = code, why
+		if v.failed < 0 {
+			v.failed = i
+		}
+	}
 	switch {
-	case v.failed >= 0:
-		return
 	case c.att.code == Malformed || c.att.code == Internal: // its parents are not known
-		v.failed, v.code, v.why = i, c.att.code, c.att.why
+		fail(c.att.code, c.att.why)
 		return
 	case len(parents) == 0:
-		v.failed, v.code, v.why = i, Moved, "is a root that does not descend from the introduction"
+		fail(Moved, "is a root that does not descend from the introduction")
 		return
 	}
 	code, why := w.j.authorized(w.g, c.oid, c.oid, &c.att)
@@ -343,8 +348,19 @@ func (w *walk) judge(i int32, parents []int32) {
 		}
 	}
 	if code != OK {
-		v.failed, v.code, v.why = i, code, why
+		fail(code, why)
 	}
+}
+
+// tell reports the verdict about one commit, its ancestors aside.
+func (w *walk) tell(i int32) {
+	if w.j.each == nil {
+		return
+	}
+	c, v := &w.h.commits[i], w.visited[i]
+	told := Verdict{OID: c.oid, Rule: w.g.rule.Name, Code: v.code, Why: printable(v.why)}
+	c.att.fill(&told)
+	w.j.each(told)
 }
 
 // monotone holds a signature's time against the latest one before it: a key
