@@ -30,8 +30,7 @@
 // Whoever serves packs of the repository, of any version, announces itself
 // (BEP 5 announce_peer, with the explicit port of its BitTorrent listener)
 // under that same target. A get and a get_peers for one target walk the same
-// nodes, so that one walk finds the record and the swarm. A reader has no
-// other place to look at: not one for each torrent.
+// nodes, so that one walk finds the record and the swarm.
 //
 // # seq
 //
@@ -111,11 +110,13 @@
 //   - puts them out of turn when fewer than 4 of the nodes it looked at hold
 //     them;
 //   - renews the record, if it has the key, when a seventh of its life is
-//     over: daily, with the usual 7 days. A publisher that is on for an hour a
-//     day so has at least six days left at any time, and readers never need to
-//     wait for it;
+//     over: daily, with the usual 7 days. So a publisher that is on for an hour
+//     a day can go away at any time and leave a record that is good for five
+//     days more, at least;
 //   - takes over a newer item that says the same (another computer of the
-//     publisher renewed it), and puts that from then on;
+//     publisher renewed it), and puts that from then on. Two computers with
+//     one key share the renewals: each waits a random part of six hours, looks,
+//     and signs only if the other has not;
 //   - stops putting an item when a newer one says something else, tells its
 //     owner, and goes on announcing; likewise when the item has expired, or
 //     its publisher has equivocated;

@@ -24,7 +24,8 @@ const (
 	putEarly = AnnounceEvery / 2
 
 	// renewParts: a record is renewed when the first of so many equal parts
-	// of its life is over, by default daily.
+	// of its life is over, by default daily; and up to a quarter of a part
+	// later, so that two computers with one key do not both do it.
 	renewParts = 7
 	// fewHolders: a record held by fewer nodes is put again out of turn.
 	fewHolders = 4
@@ -34,13 +35,13 @@ const (
 type kept struct {
 	Keep
 	record *refs.Record // the value of Item
+	late   float64      // from 0 to 1: how late this keeper renews it
 
 	busy        bool // a pass is running
 	putDue      time.Time
 	announceDue time.Time
 	retryAt     time.Time // next pass while failures > 0
 	failures    int
-	earliest    time.Time // no pass before this, whatever is due
 
 	stored, of  int
 	storedAt    time.Time
@@ -72,9 +73,6 @@ func (r *kept) next(now time.Time) time.Time {
 	if r.failures > 0 {
 		next = r.retryAt
 	}
-	if next.Before(r.earliest) {
-		next = r.earliest
-	}
 	if next.Sub(now) > 2*RepublishEvery {
 		return now
 	}
@@ -86,7 +84,8 @@ func (r *kept) renewAt() time.Time {
 	if r.Signer == nil {
 		return time.Time{}
 	}
-	return r.record.Signed.Add(r.record.Expires.Sub(r.record.Signed) / renewParts)
+	part := r.record.Expires.Sub(r.record.Signed) / renewParts
+	return r.record.Signed.Add(part + time.Duration(r.late*float64(part)/4))
 }
 
 func (r *kept) status() KeepStatus {
@@ -120,7 +119,6 @@ func (r *kept) apply(res result) {
 		r.newer = res.newer
 	}
 	r.announceDue = jitter(now, AnnounceEvery, announceJitter)
-	r.earliest = now.Add(RetryFirst / 2)
 	if res.announced > 0 {
 		r.announced, r.announcedAt = res.announced, now
 	}
@@ -183,6 +181,7 @@ func (k *Keeper) pass(ctx context.Context, r *kept) {
 	p := &pass{Keeper: k, now: wallClock(), o: newObservation(r.Address.Publisher, r.Address.Salt())}
 	k.mu.Lock()
 	p.r = *r
+	began := r.Item
 	current := k.repos[r.Address] == r
 	k.mu.Unlock()
 	if !current {
@@ -193,7 +192,7 @@ func (k *Keeper) pass(ctx context.Context, r *kept) {
 		return
 	}
 	k.mu.Lock()
-	current = k.repos[r.Address] == r && r.Item.Equal(p.r.Item)
+	current = k.repos[r.Address] == r && r.Item == began
 	tell := current && p.newer != nil && (r.newer == nil || !r.newer.Equal(p.newer))
 	if current {
 		r.apply(p.result)
@@ -228,30 +227,32 @@ func (p *pass) announce(ctx context.Context) (err error) {
 	return err
 }
 
-// record renews the record or puts it again.
+// record takes over a renewal, renews the record or puts it again.
 func (p *pass) record(ctx context.Context) error {
-	item := p.r.Item
-	if seen := p.o.rival(item); seen != nil {
-		if !renews(item, seen, p.now) {
+	if seen := p.o.rival(p.r.Item); seen != nil {
+		record := renewed(p.r.record, seen)
+		if record == nil || seen.Seq == p.r.Item.Seq || seen.Seq > p.now.Add(MaxAhead).UnixMilli() {
 			p.newer = seen
-			return superseded(item, seen)
+			return superseded(p.r.Item, seen)
 		}
 		if err := p.save(p.r.Address, seen); err != nil {
 			return err
 		}
 		p.item = seen
-		return p.put(ctx, seen)
+		p.r.adopt(seen, record)
 	}
 	var notRenewed error
 	if at := p.r.renewAt(); !at.IsZero() && !p.now.Before(at) {
-		if notRenewed = p.renew(ctx); p.item != nil {
-			return notRenewed
+		saved, err := p.renew(ctx)
+		if saved {
+			return err
 		}
+		notRenewed = err
 	}
-	if notRenewed == nil && !p.putIsDue() {
-		return nil
+	if !p.putIsDue() {
+		return notRenewed
 	}
-	if err := p.put(ctx, item); err != nil && notRenewed == nil {
+	if err := p.put(ctx); err != nil && notRenewed == nil {
 		return err
 	}
 	return notRenewed
@@ -259,38 +260,34 @@ func (p *pass) record(ctx context.Context) error {
 
 // putIsDue also says yes when few of the nodes looked at hold the record.
 func (p *pass) putIsDue() bool {
-	return p.r.failures > 0 || p.r.putDue.Sub(p.now) < putEarly ||
+	return p.r.putDue.Sub(p.now) < putEarly ||
 		p.o.holders(p.r.Item) < min(fewHolders, len(p.o.closest))
 }
 
-func (p *pass) put(ctx context.Context, i *Item) (err error) {
-	record, err := refs.ParseRecord(i.Value)
-	if err != nil {
-		return &RecordError{Item: i, Err: err}
+func (p *pass) put(ctx context.Context) (err error) {
+	if !p.now.Before(p.r.record.Expires) {
+		return &ExpiredError{Resolution: &Resolution{Address: p.r.Address, Item: p.r.Item, Record: p.r.record}, Now: p.now}
 	}
-	if !p.now.Before(record.Expires) {
-		return &ExpiredError{Resolution: &Resolution{Address: p.r.Address, Item: i, Record: record}, Now: p.now}
-	}
-	p.published, err = p.o.republish(ctx, p.dht, i)
+	p.published, err = p.o.republish(ctx, p.dht, p.r.Item)
 	return err
 }
 
 // renew signs the record anew. Once that is saved the Keeper goes on with it,
 // stored or not: what is saved may be out.
-func (p *pass) renew(ctx context.Context) error {
+func (p *pass) renew(ctx context.Context) (saved bool, err error) {
 	var hints []netip.AddrPort
 	if p.hooks.Hints != nil {
 		hints = p.hooks.Hints(p.r.Address)
 	}
 	renewal, err := Renewal(p.r.Address.Name, p.r.Item, hints)
 	if err != nil {
-		return err
+		return false, err
 	}
 	renewal.Now = p.now
 	renewal.Save = func(i *Item) error {
 		err := p.save(p.r.Address, i)
 		if err == nil {
-			p.item = i
+			p.item, saved = i, true
 		}
 		return err
 	}
@@ -298,20 +295,17 @@ func (p *pass) renew(ctx context.Context) error {
 	if used := (*InUseError)(nil); errors.As(err, &used) {
 		p.newer = used.Seen
 	}
-	return err
+	return saved, err
 }
 
-// renews reports whether seen says again what old says: a renewal, by another
-// computer that has the key. It can be taken without fetching anything.
-func renews(old, seen *Item, now time.Time) bool {
-	a, err := refs.ParseRecord(old.Value)
-	if err != nil {
-		return false
+// renewed returns the record of seen if it says again what old says: a
+// renewal, by another computer that has the key. It can be taken over without
+// fetching anything.
+func renewed(old *refs.Record, seen *Item) *refs.Record {
+	record, err := refs.ParseRecord(seen.Value)
+	if err != nil || record.InfoHash != old.InfoHash || record.Number != old.Number ||
+		record.Snapshot != old.Snapshot || record.Head != old.Head {
+		return nil
 	}
-	b, err := refs.ParseRecord(seen.Value)
-	if err != nil {
-		return false
-	}
-	return seen.Seq > old.Seq && seen.Seq <= now.Add(MaxAhead).UnixMilli() && now.Before(b.Expires) &&
-		a.InfoHash == b.InfoHash && a.Number == b.Number && a.Snapshot == b.Snapshot && a.Head == b.Head
+	return record
 }

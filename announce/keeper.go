@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -114,7 +115,7 @@ func (k *Keeper) Set(keep Keep) error {
 	defer k.poke()
 	r := k.repos[keep.Address]
 	if r == nil {
-		k.repos[keep.Address] = &kept{Keep: keep, record: record, putDue: now, announceDue: now}
+		k.repos[keep.Address] = &kept{Keep: keep, record: record, late: rand.Float64(), putDue: now, announceDue: now}
 		return nil
 	}
 	switch old := r.Item; {
@@ -128,7 +129,7 @@ func (k *Keeper) Set(keep Keep) error {
 		r.announceDue = now
 	}
 	r.Signer, r.Port = keep.Signer, keep.Port
-	r.failures, r.earliest = 0, time.Time{}
+	r.failures = 0
 	return nil
 }
 
@@ -189,7 +190,7 @@ func (k *Keeper) finish(a refs.Address, published *Published, err error) {
 		r.apply(result{item: unknown.Item, err: err})
 	} else if err == nil {
 		r.apply(result{item: published.Item, published: published})
-		r.announceDue, r.earliest = wallClock(), time.Time{}
+		r.announceDue = wallClock()
 	}
 	k.poke()
 }

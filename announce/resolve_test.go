@@ -176,9 +176,6 @@ func TestResolveMergesPeers(t *testing.T) {
 			peer("[::ffff:198.51.100.1]:1"), peer("198.51.100.2:2"), peer("198.51.100.2:2"), peer("[fe80::1%eth0]:2"),
 			peer("0.0.0.0:1"), peer("198.51.100.3:0"), peer("224.0.0.1:1"), peer("255.255.255.255:1"), {},
 		}
-		for i := range 1000 {
-			l.Peers = append(l.Peers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 9))
-		}
 		return l, err
 	}}}
 	got, err := announce.Resolve(t.Context(), d, tools(), announce.Floor{}, now)
@@ -186,8 +183,19 @@ func TestResolveMergesPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := append(r.Peers, peer("198.51.100.2:2"), peer("[fe80::1]:2"))
-	if len(got.Peers) != announce.MaxPeers || !slices.Equal(got.Peers[:len(want)], want) {
-		t.Errorf("%d peers, first %v; want %d, first %v", len(got.Peers), got.Peers[:len(want)], announce.MaxPeers, want)
+	if !slices.Equal(got.Peers, want) {
+		t.Errorf("Peers = %v, want %v", got.Peers, want)
+	}
+	many := func() (*announce.Lookup, error) {
+		l, err := found(good)()
+		for i := range 10 * announce.MaxPeers {
+			l.Peers = append(l.Peers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 9))
+		}
+		return l, err
+	}
+	got, err = announce.Resolve(t.Context(), &answers{lookups: []func() (*announce.Lookup, error){many}}, tools(), announce.Floor{}, now)
+	if err != nil || len(got.Peers) != announce.MaxPeers || !slices.Equal(got.Peers[:2], r.Peers) {
+		t.Errorf("Resolve() = %v, %v; want %d peers, the hints first", got, err, announce.MaxPeers)
 	}
 }
 

@@ -56,6 +56,8 @@ const (
 	Garble
 	// NoToken: it accepts no writes.
 	NoToken
+	// NoPeersToken: it accepts no announcements.
+	NoPeersToken
 )
 
 // A Fake is a DHT in memory. Its methods and those of its clients may be
@@ -203,7 +205,10 @@ func (n *node) put(token string, i *announce.Item) (announce.Status, int) {
 func (n *node) answer(t announce.Target) announce.Answer {
 	a := announce.Answer{Node: announce.Node{Addr: n.addr, ID: n.id}, Item: n.get(t)}
 	if !n.is(NoToken) {
-		a.ItemToken, a.PeersToken = n.token(t), n.token(t)
+		a.ItemToken = n.token(t)
+	}
+	if !n.is(NoToken | NoPeersToken) {
+		a.PeersToken = n.token(t)
 	}
 	if a.Item != nil && n.is(Garble) {
 		a.Item, a.Invalid = nil, true
@@ -259,11 +264,14 @@ func (c *Client) set(change func()) {
 // connected.
 func (c *Client) enter(ctx context.Context, call string) (online bool, err error) {
 	c.mu.Lock()
-	before, latency := c.before, c.latency
+	before := c.before
 	c.mu.Unlock()
 	if before != nil {
 		before(call)
 	}
+	c.mu.Lock()
+	latency := c.latency
+	c.mu.Unlock()
 	if latency > 0 {
 		select {
 		case <-time.After(latency):
