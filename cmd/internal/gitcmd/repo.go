@@ -1,0 +1,297 @@
+package gitcmd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// A Work is a repository of the user's: where it is and what kind it is.
+type Work struct {
+	Repo
+	Objects      string // its object directory, absolute
+	ObjectFormat refs.ObjectFormat
+	Shallow      bool // history is cut off
+	Partial      bool // objects are missing on purpose (a partial clone)
+}
+
+// ErrNotRepository means that a folder is not in a git repository.
+var ErrNotRepository = errors.New("not a git repository")
+
+// Locate finds the repository that dir, a work tree or a git directory, is in.
+func Locate(ctx context.Context, dir string) (*Work, error) {
+	cmd := Repo{Dir: "."}.Command(ctx, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
+		"--show-object-format", "--is-shallow-repository", "--git-path", "objects")
+	cmd.Dir, cmd.Env = dir, without(cmd.Env, "GIT_DIR")
+	out, err := run(cmd, nil)
+	if err != nil {
+		var failed *Error
+		if errors.As(err, &failed) && failed.ExitCode() == 128 && strings.Contains(failed.Stderr, "not a git repository") {
+			return nil, fmt.Errorf("%w: %q", ErrNotRepository, dir)
+		}
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	if len(lines) != 5 {
+		return nil, fmt.Errorf("git rev-parse in %q: %d lines, want 5", dir, len(lines))
+	}
+	w := &Work{
+		Repo:         Repo{Dir: lines[0]},
+		ObjectFormat: refs.ObjectFormat(lines[2]),
+		Shallow:      lines[3] == "true",
+		Objects:      lines[4],
+	}
+	w.Partial, err = w.promises(ctx)
+	return w, err
+}
+
+// promises reports whether the repository is configured to fetch objects that
+// it lacks when they are needed. What it lacks cannot be packed.
+func (r Repo) promises(ctx context.Context) (bool, error) {
+	_, err := run(r.Command(ctx, "config", "--local", "--get-regexp", `^(remote\..*\.promisor|extensions\.partialclone)$`), nil)
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode() == 1 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func without(env []string, name string) []string {
+	kept := env[:0]
+	for _, kv := range env {
+		if !strings.HasPrefix(kv, name+"=") {
+			kept = append(kept, kv)
+		}
+	}
+	return kept
+}
+
+// Init makes a bare repository without templates, hooks or sample files.
+func Init(ctx context.Context, dir string, format refs.ObjectFormat) error {
+	cmd := Repo{Dir: dir}.Command(ctx, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--object-format="+string(format))
+	_, err := run(cmd, nil)
+	return err
+}
+
+// Refs lists the refs that match any of the patterns (as git for-each-ref
+// takes them; none means refs/heads and refs/tags), sorted by name, with
+// annotated tags peeled to the object that they finally point at.
+func (r Repo) Refs(ctx context.Context, patterns ...string) ([]refs.Ref, error) {
+	if len(patterns) == 0 {
+		patterns = []string{"refs/heads/", "refs/tags/"}
+	}
+	args := append([]string{"for-each-ref", "--format=%(objecttype) %(objectname) %(refname)", "--"}, patterns...)
+	if strings.HasPrefix(patterns[0], "-") {
+		return nil, fmt.Errorf("ref pattern %q begins with a dash", patterns[0])
+	}
+	out, err := run(r.Command(ctx, args...), nil)
+	if err != nil {
+		return nil, err
+	}
+	var list []refs.Ref
+	var tags []int
+	for line := range strings.Lines(string(out)) {
+		kind, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		oid, name, ok := strings.Cut(rest, " ")
+		if !ok {
+			return nil, fmt.Errorf("git for-each-ref: unexpected line %q", line)
+		}
+		if kind == "tag" {
+			tags = append(tags, len(list))
+		}
+		list = append(list, refs.Ref{Name: refs.Name(name), OID: refs.OID(oid)})
+	}
+	return list, r.Peel(ctx, list, tags)
+}
+
+// Peel fills in what the refs at these places of list point at in the end,
+// where that is another object than they name: annotated tags.
+func (r Repo) Peel(ctx context.Context, list []refs.Ref, places []int) error {
+	if len(places) == 0 {
+		return nil
+	}
+	var in bytes.Buffer
+	for _, i := range places {
+		fmt.Fprintf(&in, "%s^{}\n", list[i].OID)
+	}
+	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname)"), &in)
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for _, i := range places {
+		if !lines.Scan() || strings.Contains(lines.Text(), " ") {
+			return fmt.Errorf("ref %q leads to an object that is not here", list[i].Name)
+		}
+		if oid := refs.OID(lines.Text()); oid != list[i].OID {
+			list[i].Peeled = oid
+		}
+	}
+	return lines.Err()
+}
+
+// Head is the branch that HEAD names, whether or not it exists yet, or "" if
+// HEAD is detached.
+func (r Repo) Head(ctx context.Context) (refs.Name, error) {
+	out, err := run(r.Command(ctx, "symbolic-ref", "--quiet", "HEAD"), nil)
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode() == 1 {
+		return "", nil
+	}
+	return refs.Name(strings.TrimSpace(string(out))), err
+}
+
+// SetHead makes HEAD name a branch.
+func (r Repo) SetHead(ctx context.Context, branch refs.Name) error {
+	_, err := run(r.Command(ctx, "symbolic-ref", "HEAD", string(branch)), nil)
+	return err
+}
+
+// SetRefs makes the repository's refs exactly these: one transaction of
+// deletions, so that a may become a/b, then one of updates.
+func (r Repo) SetRefs(ctx context.Context, want []refs.Ref) error {
+	have, err := r.Refs(ctx, "refs/")
+	if err != nil {
+		return err
+	}
+	old := make(map[refs.Name]refs.OID, len(have))
+	for _, ref := range have {
+		old[ref.Name] = ref.OID
+	}
+	var update bytes.Buffer
+	for _, ref := range want {
+		if old[ref.Name] != ref.OID {
+			fmt.Fprintf(&update, "update %s\x00%s\x00\x00", ref.Name, ref.OID)
+		}
+		delete(old, ref.Name)
+	}
+	var in bytes.Buffer
+	in.WriteString("start\x00")
+	for name := range old {
+		fmt.Fprintf(&in, "delete %s\x00\x00", name)
+	}
+	if len(old) > 0 {
+		in.WriteString("prepare\x00commit\x00start\x00")
+	}
+	in.Write(update.Bytes())
+	in.WriteString("prepare\x00commit\x00")
+	_, err = run(r.Command(ctx, "update-ref", "--no-deref", "-z", "--stdin"), &in)
+	return err
+}
+
+// Missing reports which of the objects are not in the repository.
+func (r Repo) Missing(ctx context.Context, oids []refs.OID) ([]refs.OID, error) {
+	var in bytes.Buffer
+	for _, oid := range oids {
+		fmt.Fprintln(&in, oid)
+	}
+	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname)"), &in)
+	if err != nil {
+		return nil, err
+	}
+	var missing []refs.OID
+	i := 0
+	for line := range strings.Lines(string(out)) {
+		if i >= len(oids) {
+			break
+		}
+		if strings.HasSuffix(strings.TrimSpace(line), " missing") {
+			missing = append(missing, oids[i])
+		}
+		i++
+	}
+	if i != len(oids) {
+		return nil, fmt.Errorf("git cat-file answered %d of %d", i, len(oids))
+	}
+	return missing, nil
+}
+
+// IsAncestor reports whether commit a is an ancestor of, or the same as, b.
+func (r Repo) IsAncestor(ctx context.Context, a, b refs.OID) (bool, error) {
+	_, err := run(r.Command(ctx, "merge-base", "--is-ancestor", string(a), string(b)), nil)
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode() == 1 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Connected checks that everything the tips reach is here, apart from what the
+// refs of the repository reach already.
+func (r Repo) Connected(ctx context.Context, tips []refs.OID) error {
+	var in bytes.Buffer
+	for _, tip := range tips {
+		fmt.Fprintln(&in, tip)
+	}
+	return pipe(r.Command(ctx, "rev-list", "--objects", "--quiet", "--stdin", "--not", "--all"), &in, io.Discard)
+}
+
+// Exists reports whether the folder is a git repository of ours, by the file
+// that git itself looks for.
+func (r Repo) Exists() bool {
+	_, err := os.Stat(filepath.Join(r.Dir, "HEAD"))
+	return err == nil
+}
+
+// Unlock removes ref locks that a killed git left behind. The caller must know
+// that no git process works on the repository.
+func (r Repo) Unlock() error {
+	var locks []string
+	for _, name := range []string{"HEAD.lock", "packed-refs.lock"} {
+		locks = append(locks, filepath.Join(r.Dir, name))
+	}
+	err := filepath.WalkDir(filepath.Join(r.Dir, "refs"), func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".lock") {
+			locks = append(locks, path)
+		}
+		return err
+	})
+	for _, path := range locks {
+		if rm := os.Remove(path); rm != nil && !errors.Is(rm, os.ErrNotExist) {
+			err = errors.Join(err, rm)
+		}
+	}
+	return err
+}
+
+// Reached reports which of the candidates are commits that one of the tips is
+// or descends from.
+func (r Repo) Reached(ctx context.Context, candidates, tips []refs.OID) (map[refs.OID]bool, error) {
+	reached := map[refs.OID]bool{}
+	if len(candidates) == 0 {
+		return reached, nil
+	}
+	var ask, walk bytes.Buffer
+	for _, oid := range candidates {
+		fmt.Fprintln(&ask, oid)
+	}
+	kinds, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname) %(objecttype)"), &ask)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(kinds)) {
+		if oid, ok := strings.CutSuffix(strings.TrimSuffix(line, "\n"), " commit"); ok {
+			reached[refs.OID(oid)] = true
+			fmt.Fprintln(&walk, oid)
+		}
+	}
+	for _, oid := range tips {
+		fmt.Fprintf(&walk, "^%s\n", oid)
+	}
+	beyond, err := run(r.Command(ctx, "rev-list", "--stdin"), &walk)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(beyond)) {
+		delete(reached, refs.OID(strings.TrimSuffix(line, "\n")))
+	}
+	return reached, nil
+}
