@@ -1,0 +1,234 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// An Error is what the node answers when an operation fails. Code is the exit
+// status that programs end with (the table of codes is in package trust);
+// Hint, if any, is one command or sentence that says what to do next.
+type Error struct {
+	Code     trust.Code      `json:"code"`
+	Message  string          `json:"message"`
+	Hint     string          `json:"hint,omitempty"`
+	Verdicts []trust.Verdict `json:"verdicts,omitempty"` // the refused refs, if a policy refused
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// A Progress line says how far one stage of an operation has come. Stages are
+// words for people: "resolving", "snapshot", "receiving pack 2/3".
+type Progress struct {
+	Stage string `json:"stage"`
+	Done  int64  `json:"done"`            // bytes, objects or nodes, as Unit says
+	Total int64  `json:"total,omitempty"` // 0 if not known
+	Unit  string `json:"unit,omitempty"`  // "bytes", "objects", "nodes" or ""
+	Rate  int64  `json:"rate,omitempty"`  // units a second, of bytes
+	Peers int    `json:"peers,omitempty"`
+	Over  bool   `json:"over,omitempty"` // the stage is finished
+	Note  string `json:"note,omitempty"` // a line for people, by itself: a warning or a fact
+}
+
+// A ProgressFunc is told of progress; it is called from one goroutine.
+type ProgressFunc func(Progress)
+
+// An Event is one line of an answer: exactly one field is set.
+type Event struct {
+	Progress *Progress `json:"progress,omitempty"`
+	Result   any       `json:"result,omitempty"`
+	Error    *Error    `json:"error,omitempty"`
+}
+
+// Empty is the result of an operation that has nothing to say.
+type Empty struct{}
+
+// Credentials let the node use the publisher key of the person who calls.
+type Credentials struct {
+	AgentSocket string `json:"agent_socket,omitempty"` // SSH_AUTH_SOCK of the caller
+	Passphrase  []byte `json:"passphrase,omitempty"`   // of an encrypted key file; kept in memory only
+}
+
+// A PublishRequest publishes refs of a local repository (DESIGN §4.1).
+type PublishRequest struct {
+	Dir         string      `json:"dir"`            // a work tree or git directory, absolute
+	Name        string      `json:"name"`           // repository name; "" derives it from Dir
+	Patterns    []string    `json:"refs,omitempty"` // ref names or globs; empty: all branches and tags
+	Credentials Credentials `json:"credentials"`
+	Signers     [][]byte    `json:"signers,omitempty"` // certificates of tip signers, for readers' first contact
+}
+
+// A PublishResult says what was published and how well the record is stored.
+type PublishResult struct {
+	URL      string        `json:"url"`
+	Seq      int64         `json:"seq"`
+	Number   uint64        `json:"number"`
+	HeadRef  refs.Name     `json:"head_ref,omitempty"`
+	Head     refs.OID      `json:"head,omitempty"`
+	InfoHash refs.InfoHash `json:"infohash"`
+	Refs     int           `json:"refs"`
+	Packs    int           `json:"packs"`     // in the snapshot
+	NewBytes int64         `json:"new_bytes"` // of packs made now
+	Stored   int           `json:"stored"`    // nodes that hold the record
+	Asked    int           `json:"asked"`     // nodes that were asked to
+	Expires  time.Time     `json:"expires"`
+	Changed  bool          `json:"changed"` // false: the refs were already published; the record was renewed
+}
+
+// A RefUpdate is one line of a push. Lengths of names are those of package refs.
+type RefUpdate struct {
+	Dst    refs.Name `json:"dst"`
+	New    refs.OID  `json:"new"`              // "" deletes the ref
+	Force  bool      `json:"force,omitempty"`  // allow other than a fast-forward
+	Expect *refs.OID `json:"expect,omitempty"` // force-with-lease: what Dst must be now ("" for absent)
+}
+
+// A PushRequest changes some refs of one of the user's own repositories and
+// publishes the outcome.
+type PushRequest struct {
+	GitDir      string      `json:"git_dir"` // where the objects come from, absolute
+	URL         string      `json:"url"`
+	Updates     []RefUpdate `json:"updates"`
+	Atomic      bool        `json:"atomic,omitempty"`
+	DryRun      bool        `json:"dry_run,omitempty"`
+	Credentials Credentials `json:"credentials"`
+	Signers     [][]byte    `json:"signers,omitempty"`
+}
+
+// A RefResult says what became of one RefUpdate; Problem is "" if it was done.
+type RefResult struct {
+	Dst     refs.Name `json:"dst"`
+	Problem string    `json:"problem,omitempty"` // as git prints it: "non-fast-forward", "stale info", …
+}
+
+// A PushResult holds one RefResult for each update, in order, and what was
+// published; Published is nil in a dry run or if no ref changed.
+type PushResult struct {
+	Refs      []RefResult    `json:"refs"`
+	Published *PublishResult `json:"published,omitempty"`
+}
+
+// A FetchRequest brings the mirror of a repository up to date (DESIGN §4.2).
+type FetchRequest struct {
+	URL         string   `json:"url"`
+	Peers       []string `json:"peers,omitempty"`        // host:port to ask besides those found
+	AllowRewind bool     `json:"allow_rewind,omitempty"` // accept refs that go back, once; it is logged
+	Own         bool     `json:"own,omitempty"`          // push is about to follow: the mirror of an own key is enough
+}
+
+// A FetchResult is the accepted state of a mirror.
+type FetchResult struct {
+	URL          string            `json:"url"`
+	Mirror       string            `json:"mirror"` // path of the bare repository, "" if nothing was ever published
+	ObjectFormat refs.ObjectFormat `json:"object_format"`
+	Head         refs.Name         `json:"head,omitempty"`
+	Refs         []refs.Ref        `json:"refs"`
+	Number       uint64            `json:"number"`
+	Signed       time.Time         `json:"signed"`
+	Expires      time.Time         `json:"expires"`
+	Stale        string            `json:"stale,omitempty"` // why this is an earlier verified state, if it is
+	Changed      bool              `json:"changed"`
+	Verdicts     []trust.Verdict   `json:"verdicts,omitempty"`
+}
+
+// A ResolveRequest asks the DHT for the record of a repository.
+type ResolveRequest struct {
+	URL string `json:"url"`
+}
+
+// A ResolveResult is a record as the DHT has it; no trust policy was applied.
+type ResolveResult struct {
+	URL      string        `json:"url"`
+	Seq      int64         `json:"seq"`
+	Number   uint64        `json:"number"`
+	Head     refs.OID      `json:"head,omitempty"`
+	InfoHash refs.InfoHash `json:"infohash"`
+	Snapshot refs.Digest   `json:"snapshot_sha256"`
+	Signed   time.Time     `json:"signed"`
+	Expires  time.Time     `json:"expires"`
+	Agreed   int           `json:"agreed"`   // nodes that hold this very record
+	Answered int           `json:"answered"` // nodes that answered
+	Asked    int           `json:"asked"`
+	Peers    []string      `json:"peers"`
+	Millis   int64         `json:"ms"` // the lookup took
+}
+
+// A ShowRequest asks for the snapshot of a repository, without its packs.
+type ShowRequest struct {
+	URL   string   `json:"url"`
+	Peers []string `json:"peers,omitempty"`
+}
+
+// A ShowRef is a ref of a snapshot with the verdict of the local policy. The
+// verdict is absent where the objects that it needs are not here.
+type ShowRef struct {
+	Name    refs.Name      `json:"name"`
+	OID     refs.OID       `json:"oid"`
+	Peeled  refs.OID       `json:"peeled,omitempty"`
+	Verdict *trust.Verdict `json:"verdict,omitempty"`
+}
+
+// A ShowPack is a pack of a snapshot.
+type ShowPack struct {
+	InfoHash refs.InfoHash `json:"infohash"`
+	SHA256   refs.Digest   `json:"sha256"`
+	Bytes    int64         `json:"bytes"`
+	Objects  int64         `json:"objects"`
+	Inflated int64         `json:"inflated"`
+	From     uint64        `json:"from"`
+	To       uint64        `json:"to"`
+	Magnet   string        `json:"magnet"`
+}
+
+// A ShowResult is a snapshot as published.
+type ShowResult struct {
+	URL          string            `json:"url"`
+	Number       uint64            `json:"number"`
+	Time         time.Time         `json:"time"`
+	ObjectFormat refs.ObjectFormat `json:"object_format"`
+	Head         refs.Name         `json:"head,omitempty"`
+	Refs         []ShowRef         `json:"refs"`
+	Packs        []ShowPack        `json:"packs"`
+	Magnet       string            `json:"magnet"`            // of the snapshot itself
+	Mutable      string            `json:"mutable"`           // BEP-46 link: magnet:?xs=urn:btpk:…
+	Signers      [][]byte          `json:"signers,omitempty"` // certificates the publisher claims; not trusted
+	Accepted     bool              `json:"accepted"`          // it is the last accepted snapshot of the mirror
+}
+
+// A RepoStatus describes one mirror.
+type RepoStatus struct {
+	URL       string    `json:"url"`
+	Role      string    `json:"role"` // "publisher" or "mirror"
+	Number    uint64    `json:"number"`
+	Head      refs.OID  `json:"head,omitempty"`
+	Refs      int       `json:"refs"`
+	Packs     int       `json:"packs"`
+	Bytes     int64     `json:"bytes"`  // of the packs
+	Sent      int64     `json:"sent"`   // bytes sent to peers since the node started
+	Peers     int       `json:"peers"`  // connected now
+	Stored    int       `json:"stored"` // nodes that took the record at the last republish
+	Expires   time.Time `json:"expires"`
+	Next      time.Time `json:"next_republish"`
+	LastError string    `json:"last_error,omitempty"`
+}
+
+// A Status describes the node.
+type Status struct {
+	Version  string       `json:"version"`
+	PID      int          `json:"pid"`
+	Started  time.Time    `json:"started"`
+	Home     string       `json:"home"`
+	Log      string       `json:"log"`
+	Listen   string       `json:"listen"`
+	Nodes    int          `json:"dht_nodes"` // that answered lately
+	Identity string       `json:"identity,omitempty"`
+	Repos    []RepoStatus `json:"repositories"`
+}
+
+// errorf makes an Error of a code and a message.
+func errorf(code trust.Code, hint, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Hint: hint}
+}

@@ -1,0 +1,194 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// Problems with a ref of a push, as git prints them.
+const (
+	problemRewind   = "non-fast-forward"
+	problemExists   = "already exists"
+	problemLease    = "stale info"
+	problemAbsent   = "remote ref does not exist"
+	problemHead     = "deletion of the current branch prohibited"
+	problemName     = "funny refname"
+	problemMissing  = "object is not in your repository"
+	problemConflict = "conflicts with another ref"
+	problemAtomic   = "atomic push failed"
+)
+
+// applyUpdates works out what the refs are after a push, judging each update
+// as git does on a server. objects can read both old and new commits.
+func applyUpdates(ctx context.Context, objects gitcmd.Repo, old *refs.Snapshot, req *PushRequest) ([]refs.Ref, []RefResult, error) {
+	now := map[refs.Name]refs.OID{}
+	var head refs.Name
+	if old != nil {
+		for _, r := range old.Refs {
+			now[r.Name] = r.OID
+		}
+		head = old.Head
+	}
+	results := make([]RefResult, len(req.Updates))
+	failed := false
+	for i, u := range req.Updates {
+		problem, err := judgeUpdate(ctx, objects, now[u.Dst], head, u)
+		if err != nil {
+			return nil, nil, err
+		}
+		results[i] = RefResult{Dst: u.Dst, Problem: problem}
+		failed = failed || problem != ""
+	}
+	if req.Atomic && failed {
+		for i := range results {
+			if results[i].Problem == "" {
+				results[i].Problem = problemAtomic
+			}
+		}
+		return nil, results, nil
+	}
+	for i, u := range req.Updates {
+		if results[i].Problem != "" {
+			continue
+		}
+		if delete(now, u.Dst); u.New != "" {
+			now[u.Dst] = u.New
+		}
+	}
+	list, err := sortedRefs(ctx, objects, now, old)
+	if err != nil {
+		return nil, nil, err
+	}
+	return list, results, nil
+}
+
+// judgeUpdate says what is wrong with one update of a ref that is at have ("" if
+// it does not exist), or "" if nothing is.
+func judgeUpdate(ctx context.Context, objects gitcmd.Repo, have refs.OID, head refs.Name, u RefUpdate) (string, error) {
+	if _, err := refs.ParseName(string(u.Dst)); err != nil || !u.Dst.IsBranch() && !u.Dst.IsTag() {
+		return problemName, nil
+	}
+	if u.Expect != nil && *u.Expect != have {
+		return problemLease, nil
+	}
+	switch {
+	case u.New == "" && have == "":
+		return problemAbsent, nil
+	case u.New == "" && u.Dst == head:
+		return problemHead, nil
+	case u.New == "" || u.New == have:
+		return "", nil
+	}
+	missing, err := objects.Missing(ctx, []refs.OID{u.New})
+	if err != nil {
+		return "", err
+	}
+	if len(missing) > 0 {
+		return problemMissing, nil
+	}
+	if have == "" || u.Force || u.Expect != nil {
+		return "", nil
+	}
+	if u.Dst.IsTag() {
+		return problemExists, nil
+	}
+	forward, err := objects.IsAncestor(ctx, have, u.New)
+	if err != nil {
+		return "", err
+	}
+	if !forward {
+		return problemRewind, nil
+	}
+	return "", nil
+}
+
+// sortedRefs lists refs in the order of a snapshot, peeling those that old does
+// not have at the same place.
+func sortedRefs(ctx context.Context, objects gitcmd.Repo, now map[refs.Name]refs.OID, old *refs.Snapshot) ([]refs.Ref, error) {
+	known := map[refs.OID]refs.OID{}
+	if old != nil {
+		for _, r := range old.Refs {
+			known[r.OID] = r.Peeled
+		}
+	}
+	list := make([]refs.Ref, 0, len(now))
+	var unknown []int
+	for name, oid := range now {
+		list = append(list, refs.Ref{Name: name, OID: oid})
+	}
+	slices.SortFunc(list, func(a, b refs.Ref) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	for i := range list {
+		peeled, ok := known[list[i].OID]
+		if list[i].Peeled = peeled; !ok {
+			unknown = append(unknown, i)
+		}
+	}
+	if err := objects.Peel(ctx, list, unknown); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// chooseHead picks the branch that HEAD of a repository names: preferred if it
+// is listed, else the one it named before, else main, master, or the first.
+func chooseHead(list []refs.Ref, preferred ...refs.Name) refs.Name {
+	var first refs.Name
+	listed := map[refs.Name]bool{}
+	for _, r := range list {
+		listed[r.Name] = true
+		if first == "" && r.Name.IsBranch() {
+			first = r.Name
+		}
+	}
+	for _, name := range append(preferred, "refs/heads/main", "refs/heads/master") {
+		if listed[name] {
+			return name
+		}
+	}
+	return first
+}
+
+// checkRefs refuses refs that a snapshot cannot hold, with their names.
+func checkRefs(list []refs.Ref) error {
+	names := make([]refs.Name, len(list))
+	for i, r := range list {
+		if _, err := refs.ParseName(string(r.Name)); err != nil {
+			return err
+		}
+		names[i] = r.Name
+	}
+	return refs.CheckNames(names)
+}
+
+// rewinds are the branches of now that do not descend from where they were, and
+// the tags that moved: readers will refuse them.
+func rewinds(ctx context.Context, objects gitcmd.Repo, old, now []refs.Ref) ([]string, error) {
+	was := map[refs.Name]refs.OID{}
+	for _, r := range old {
+		was[r.Name] = r.OID
+	}
+	var notes []string
+	for _, r := range now {
+		before := was[r.Name]
+		if before == "" || before == r.OID {
+			continue
+		}
+		if r.Name.IsTag() {
+			notes = append(notes, fmt.Sprintf("tag %s moved: readers who have seen it will refuse it", r.Name.Short()))
+			continue
+		}
+		forward, err := objects.IsAncestor(ctx, before, r.OID)
+		if err != nil {
+			return nil, err
+		}
+		if !forward {
+			notes = append(notes, fmt.Sprintf("branch %s goes back or aside: readers will refuse it until they allow the rewind", r.Name.Short()))
+		}
+	}
+	return notes, nil
+}

@@ -1,0 +1,42 @@
+// Package node is gitpeer's node: the one process per user that owns the DHT
+// node, the torrent client and the store of mirrors, and the client by which
+// the command line and the remote helper talk to it.
+//
+// # Process
+//
+// [Run] is the node itself, `gitpeer daemon`. It takes the lock of its [Home],
+// listens on a unix socket and serves until it is told to stop. [Dial] connects
+// to it and starts it on demand, the way gpg-agent is started.
+//
+// # Interface
+//
+// HTTP/1.1 over the unix socket, only for processes of the same user. Each
+// operation is one POST with a JSON body; the answer is a stream of JSON
+// lines, each an [Event]: any number of progress lines, then exactly one
+// result or error. Cancelling the request (closing the connection) cancels the
+// operation.
+//
+//	POST /v1/status   {}               → Status
+//	POST /v1/publish  PublishRequest   → PublishResult
+//	POST /v1/push     PushRequest      → PushResult
+//	POST /v1/fetch    FetchRequest     → FetchResult
+//	POST /v1/resolve  ResolveRequest   → ResolveResult
+//	POST /v1/show     ShowRequest      → ShowResult
+//	POST /v1/stop     {}               → Empty
+//
+// # Mirrors
+//
+// A mirror is a bare git repository that is the trust boundary: its refs move
+// only after policy has passed. Beside the objects it keeps, in gitpeer/,
+// the last accepted record and snapshot byte for byte, the pins, the decision
+// log, the torrent of each pack and the quarantine. Accepting a snapshot is a
+// write-ahead log of one file: once gitpeer/accepting is durable the new state
+// is the state, and opening a mirror finishes what a killed node began.
+//
+// # Packs
+//
+// Packs are made by git pack-objects in one pass through a piece hasher and
+// git index-pack, and seeded out of git's own completed pack files: a thin
+// pack's original bytes are those of the completed file but for the 12 bytes
+// of header and the trailer, which are kept beside the torrent.
+package node

@@ -1,0 +1,296 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// A fetching is one fetch under way.
+type fetching struct {
+	node     *Node
+	mirror   *mirror
+	was      *state // what was accepted before; nil at first contact
+	policy   *trust.Policy
+	peers    []netip.AddrPort // that the caller named
+	progress ProgressFunc
+	mine     bool // the repository is the user's own
+}
+
+// fetch brings a mirror up to date: resolve, compare with the pins, snapshot,
+// packs into quarantine, policy, accept, seed (DESIGN §4.2).
+func (n *Node) fetch(ctx context.Context, req FetchRequest, progress ProgressFunc) (*FetchResult, error) {
+	f, end, err := n.beginFetch(ctx, req.URL, req.Peers, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if req.AllowRewind {
+		f.policy = f.policy.WithRewind()
+	}
+	if n.own(f.mirror.addr) {
+		return f.own(ctx)
+	}
+	return f.run(ctx)
+}
+
+// beginFetch makes a fetch the mirror's next operation; the caller calls end.
+func (n *Node) beginFetch(ctx context.Context, url string, peers []string, progress ProgressFunc) (f *fetching, end func(), err error) {
+	a, policy, err := n.address(url)
+	if err != nil {
+		return nil, nil, err
+	}
+	f = &fetching{node: n, policy: policy, progress: progress}
+	if f.peers, err = parsePeers(peers); err != nil {
+		return nil, nil, err
+	}
+	if f.mirror, err = n.mirror(ctx, a); err != nil {
+		return nil, nil, err
+	}
+	if end, err = f.mirror.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	f.was = f.mirror.current()
+	return f, end, nil
+}
+
+// own gives the state of a repository that the user publishes: what this node
+// published last, or, where it never did (a key moved to another computer),
+// what the DHT has.
+func (f *fetching) own(ctx context.Context) (*FetchResult, error) {
+	var err error
+	if f.policy, err = ownPolicy(f.mirror.addr); err != nil {
+		return nil, err
+	}
+	f.mine = true
+	if f.was != nil {
+		accepted, err := f.decide(ctx, f.mirror.store(ctx, nil), f.was)
+		if err != nil {
+			return nil, err
+		}
+		return f.result(f.was, accepted), nil
+	}
+	res, err := f.run(ctx)
+	if errors.Is(err, announce.ErrNotFound) {
+		return &FetchResult{URL: f.mirror.addr.String()}, nil // never published: a first push may follow
+	}
+	return res, err
+}
+
+// run is the whole fetch.
+func (f *fetching) run(ctx context.Context) (res *FetchResult, err error) {
+	f.progress(Progress{Stage: "Looking up the record"})
+	now := time.Now()
+	resolution, err := announce.Resolve(ctx, f.node.swarm.DHT(), f.mirror.addr, f.floor(), now)
+	if err != nil {
+		return f.unreachable(ctx, err)
+	}
+	f.progress(Progress{Stage: "Looking up the record", Done: int64(resolution.Agreed), Total: int64(resolution.Answered), Unit: "nodes", Over: true})
+	got := &trust.Received{Address: f.mirror.addr, Seq: resolution.Item.Seq, Value: resolution.Item.Value, Record: resolution.Record}
+	err = trust.CheckRecord(f.policy, f.pins(), got, now)
+	if refusedAs(err, trust.UnknownPeer) {
+		return nil, f.introduce(ctx, resolution, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	next := &state{Item: resolution.Item, Record: resolution.Record}
+	if f.was != nil && f.was.Record.Snapshot == next.Record.Snapshot {
+		return f.sameSnapshot(ctx, next)
+	}
+	swarmed := f.newSwarm(resolution)
+	defer func() { swarmed.stop(err) }()
+	if next.Note, err = swarmed.snapshot(ctx, resolution.Record); err != nil {
+		return f.unreachable(ctx, err)
+	}
+	if next.Snapshot, err = trust.CheckSnapshot(f.pins(), got, next.Note); err != nil {
+		return nil, err
+	}
+	if err = f.mirror.create(ctx, next.Snapshot.ObjectFormat); err != nil {
+		return nil, err
+	}
+	return f.install(ctx, swarmed, next)
+}
+
+// install brings the packs of a snapshot into quarantine, and accepts it.
+func (f *fetching) install(ctx context.Context, swarmed *swarmFetch, next *state) (*FetchResult, error) {
+	q, err := f.mirror.newQuarantine()
+	if err != nil {
+		return nil, err
+	}
+	defer q.remove()
+	packs, err := swarmed.packs(ctx, q, next.Snapshot)
+	if err != nil {
+		return f.unreachable(ctx, err)
+	}
+	if err := f.connected(ctx, q, next.Snapshot); err != nil {
+		return nil, err
+	}
+	accepted, err := f.decide(ctx, f.mirror.store(ctx, q), next)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.mirror.accept(ctx, next, q, packs); err != nil {
+		return nil, err
+	}
+	f.mirror.cachePeers(swarmed.peers)
+	if err := errors.Join(f.node.seed(f.mirror), swarmed.close(), f.mirror.prune()); err != nil {
+		return nil, err
+	}
+	res := f.result(next, accepted)
+	res.Changed = true
+	return res, nil
+}
+
+// sameSnapshot is the fetch that finds nothing new, except perhaps a renewed
+// record. The policy may have changed meanwhile, so it decides all the same;
+// what it has verified under the same rules costs nothing.
+func (f *fetching) sameSnapshot(ctx context.Context, next *state) (*FetchResult, error) {
+	next.Note, next.Snapshot = f.was.Note, f.was.Snapshot
+	accepted, err := f.decide(ctx, f.mirror.store(ctx, nil), next)
+	if err != nil {
+		return nil, err
+	}
+	if next.Item.Seq > f.was.Item.Seq || !bytes.Equal(next.Pins.Format(), f.was.Pins.Format()) {
+		if err := f.mirror.accept(ctx, next, nil, nil); err != nil {
+			return nil, err
+		}
+		if err := f.node.keep(f.mirror); err != nil {
+			return nil, err
+		}
+	}
+	return f.result(next, accepted), nil
+}
+
+// decide applies the policy to a state, and fills in the pins that follow.
+func (f *fetching) decide(ctx context.Context, objects *objectStore, next *state) (trust.Accepted, error) {
+	defer objects.close()
+	f.progress(Progress{Stage: "Verifying signatures"})
+	decision := trust.Decide(f.policy, f.pins(), next.Snapshot, objects, time.Now())
+	if err := errors.Join(ctx.Err(), objects.failure()); err != nil {
+		return trust.Accepted{}, err
+	}
+	accepted, err := decision.Accept()
+	if err != nil {
+		return accepted, err
+	}
+	for _, v := range decision.Notices {
+		if !f.mine {
+			f.progress(Progress{Note: notice(v)})
+		}
+	}
+	f.progress(Progress{Stage: "Verifying signatures", Over: true})
+	next.Pins = accepted.Pins(received(f.mirror.addr, next))
+	return accepted, nil
+}
+
+func received(a refs.Address, s *state) *trust.Received {
+	return &trust.Received{Address: a, Seq: s.Item.Seq, Value: s.Item.Value, Record: s.Record}
+}
+
+// connected checks that everything the refs reach is here. index-pack has
+// checked that every object that an object of a new pack names exists, and the
+// mirror was closed under that before; so this walks only what is new.
+func (f *fetching) connected(ctx context.Context, q *quarantine, s *refs.Snapshot) error {
+	missing, err := q.repo.Missing(ctx, tips(s.Refs))
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return &packError{fmt.Errorf("%d of the objects that the refs name are in no pack, such as %s", len(missing), missing[0])}
+	}
+	if f.was == nil {
+		return nil // the base was self-contained, and the others were checked against it
+	}
+	if err := q.repo.Connected(ctx, tips(s.Refs)); err != nil {
+		return &packError{err}
+	}
+	return nil
+}
+
+// unreachable is what happens when no newer state can be had: the last verified
+// state, said to be stale, if its record is still valid; a failure otherwise.
+func (f *fetching) unreachable(ctx context.Context, cause error) (*FetchResult, error) {
+	if f.was == nil || !isUnavailable(cause) || ctx.Err() != nil {
+		return nil, cause
+	}
+	age := time.Since(f.was.Record.Signed).Round(time.Minute)
+	if time.Now().After(f.was.Record.Expires) {
+		return nil, errorf(trust.Stale, "try again when you are online, or ask the publisher to run gitpeer publish",
+			"%v; the last verified state of %s, signed %v ago, has expired", cause, f.mirror.addr, age)
+	}
+	next := *f.was
+	accepted, err := f.decide(ctx, f.mirror.store(ctx, nil), &next)
+	if err != nil {
+		return nil, err
+	}
+	res := f.result(f.was, accepted)
+	res.Stale = fmt.Sprintf("%v; this is the last verified state, signed %v ago", cause, age)
+	return res, nil
+}
+
+func (f *fetching) pins() *trust.Pins {
+	if f.was == nil {
+		return nil
+	}
+	return f.was.Pins
+}
+
+func (f *fetching) floor() announce.Floor {
+	if f.was == nil {
+		return announce.Floor{}
+	}
+	return announce.FloorOf(f.was.Item)
+}
+
+// result is the answer: only what the policy has accepted can get into it.
+func (f *fetching) result(s *state, accepted trust.Accepted) *FetchResult {
+	return &FetchResult{
+		URL: f.mirror.addr.String(), Mirror: f.mirror.dir, ObjectFormat: accepted.ObjectFormat(),
+		Head: accepted.Head(), Refs: accepted.Refs(), Number: s.Snapshot.Number,
+		Signed: s.Record.Signed, Expires: s.Record.Expires,
+	}
+}
+
+// parsePeers reads addresses that a person typed.
+func parsePeers(list []string) ([]netip.AddrPort, error) {
+	peers := make([]netip.AddrPort, len(list))
+	for i, text := range list {
+		var err error
+		if peers[i], err = netip.ParseAddrPort(text); err != nil {
+			return nil, errorf(trust.Usage, "gitpeer show URL --peer 192.0.2.7:6881", "peer %q is not ADDRESS:PORT", text)
+		}
+	}
+	return peers, nil
+}
+
+// refusedAs reports whether err is a policy's refusal with that code.
+func refusedAs(err error, code trust.Code) bool {
+	var refused *trust.RefusedError
+	return errors.As(err, &refused) && refused.Code() == code
+}
+
+// drain reads r to its end into memory, at most limit bytes.
+func drain(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = &packLimitError{What: "bytes", Got: int64(len(b)), Limit: limit}
+	}
+	return b, err
+}
+
+// notice is a verdict that refuses nothing, as a line for people.
+func notice(v trust.Verdict) string {
+	if v.Ref == "" {
+		return v.Why
+	}
+	return string(v.Ref) + ": " + v.Why
+}

@@ -1,0 +1,397 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/swarm"
+	"github.com/gitpeer/gitpeer/testnet"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// A forger is a publisher who signs whatever it likes, with a real DHT node and
+// a real torrent client, but without gitpeer's checks.
+type forger struct {
+	t      *testing.T
+	key    keys.Signer
+	addr   refs.Address
+	swarm  *swarm.Node
+	number uint64
+	last   []byte // note
+	seq    int64
+}
+
+func newForger(t *testing.T, net *testnet.Network) *forger {
+	t.Helper()
+	f := &forger{t: t, key: keys.FromSeed([32]byte{66}), seq: time.Now().UnixMilli()}
+	f.addr = refs.Address{Publisher: f.key.ID(), Name: "tools"}
+	var err error
+	f.swarm, err = swarm.Listen(t.Context(), swarm.Config{Listen: "127.0.0.1:0", Bootstrap: net.Bootstrap(), StateDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.swarm.Close() })
+	return f
+}
+
+// pack packs what a work tree's refs reach.
+func (f *forger) pack(w *workTree) []byte {
+	f.t.Helper()
+	cmd := exec.Command("git", "pack-objects", "--all", "--stdout", "-q")
+	cmd.Dir = w.dir
+	out, err := cmd.Output()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return out
+}
+
+// honest is the pack line that a pack deserves.
+func (f *forger) honest(pack []byte) (refs.Pack, *swarm.Info) {
+	f.t.Helper()
+	h := swarm.NewHasher()
+	h.Write(pack)
+	info, err := h.Sum("forged.pack")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	line := refs.Pack{InfoHash: info.InfoHash(), SHA256: refs.DigestOf(pack), Bytes: int64(len(pack)), To: f.number + 1}
+	if stats, err := scanPack(bytes.NewReader(pack), refs.SHA1, hardLimits); err == nil {
+		line.Objects, line.Inflated = stats.Objects, stats.Inflated
+	}
+	return line, info
+}
+
+// seed serves bytes as a torrent.
+func (f *forger) seed(info *swarm.Info, r io.ReaderAt) {
+	f.t.Helper()
+	s, err := f.swarm.Seed(info, r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { s.Close() })
+}
+
+// snapshot is the next one, with the refs of a work tree.
+func (f *forger) snapshot(list []refs.Ref, packs ...refs.Pack) *refs.Snapshot {
+	s := &refs.Snapshot{
+		Repository: f.addr, Number: f.number + 1, Time: time.Now().UTC().Truncate(time.Second),
+		ObjectFormat: refs.SHA1, Refs: list, Packs: packs, Head: chooseHead(list),
+	}
+	if f.last != nil {
+		s.Previous = []refs.Link{{Number: f.number, Digest: refs.DigestOf(f.last)}}
+	}
+	return s
+}
+
+// release signs a snapshot, seeds it and publishes its record.
+func (f *forger) release(s *refs.Snapshot) {
+	f.t.Helper()
+	note, err := refs.Sign(s, f.key)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.releaseNote(note, s)
+	f.number, f.last = s.Number, note
+}
+
+// releaseNote seeds any bytes as the snapshot of a record.
+func (f *forger) releaseNote(note []byte, s *refs.Snapshot) {
+	f.t.Helper()
+	h := swarm.NewHasher()
+	h.Write(note)
+	info, err := h.Sum("snapshot")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.seed(info, bytes.NewReader(note))
+	r := &refs.Record{InfoHash: info.InfoHash(), Number: s.Number, Snapshot: refs.DigestOf(note),
+		Signed: time.Now().UTC().Truncate(time.Second), Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	r.Head, _ = s.HeadOID()
+	f.record(r)
+}
+
+// record puts a record in the DHT under the next seq.
+func (f *forger) record(r *refs.Record) {
+	f.t.Helper()
+	f.seq++
+	value, err := r.Format()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	item, err := announce.SignItem(f.key, f.addr.Salt(), f.seq, value)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.put(item)
+}
+
+// put stores an item on the closest nodes, and announces the forger there.
+func (f *forger) put(item *announce.Item) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
+	defer cancel()
+	l, err := f.swarm.DHT().Lookup(ctx, f.key.ID(), f.addr.Salt())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	outcomes, err := f.swarm.DHT().Store(ctx, l.Closest, item)
+	if err != nil || !slices.ContainsFunc(outcomes, announce.Outcome.Holds) {
+		f.t.Fatalf("Store: %v, %v", outcomes, err)
+	}
+	if _, err := f.swarm.DHT().Announce(ctx, l.Closest, item.Target(), f.swarm.Addr().Port()); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// victim is somebody who trusts the forger's word.
+func victim(t *testing.T, net *testnet.Network, f *forger) *person {
+	t.Helper()
+	p := newPerson(t, net)
+	p.trustPublisher(f.addr.String())
+	return p.start()
+}
+
+// mirrorState is everything that a refused fetch must leave as it was: the refs
+// and every file of a mirror, apart from the decision log.
+func (p *person) mirrorState(a refs.Address) string {
+	p.t.Helper()
+	dir := p.home.Mirror(a)
+	out, err := exec.Command("sh", "-c", `cd "$0" 2>/dev/null || exit 0; find . -type f ! -path ./gitpeer/log | sort | xargs -r sha256sum; find . -path './gitpeer/incoming/*'`, dir).Output()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(out)
+}
+
+// refuses checks that a fetch is refused with a code, says something that
+// holds want, and changes nothing.
+func (p *person) refuses(f *forger, code trust.Code, want string) {
+	p.t.Helper()
+	before := p.mirrorState(f.addr)
+	_, err := p.client.Fetch(p.t.Context(), FetchRequest{URL: f.addr.String()}, nil)
+	e := wantCode(p.t, err, code)
+	if !strings.Contains(e.Message, want) {
+		p.t.Errorf("message %q, want it to say %q", e.Message, want)
+	}
+	// A first contact makes the empty mirror; nothing may be in it.
+	after := p.mirrorState(f.addr)
+	if before == "" && strings.Contains(after, "objects/") {
+		p.t.Errorf("a refused first fetch left objects:\n%s", after)
+	}
+	if before != "" && after != before {
+		p.t.Errorf("a refused fetch changed the mirror:\nbefore\n%s\nafter\n%s", before, after)
+	}
+}
+
+// accepted publishes a work tree honestly and has the victim fetch it.
+func (f *forger) accepted(p *person, w *workTree) {
+	f.t.Helper()
+	pack := f.pack(w)
+	line, info := f.honest(pack)
+	f.seed(info, bytes.NewReader(pack))
+	f.release(f.snapshot(w.refs(), line))
+	p.fetch(f.addr.String())
+}
+
+func TestRefusedPacks(t *testing.T) {
+	net := loopback(t)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	work.commit("")
+	for name, c := range map[string]struct {
+		forge func(f *forger, pack []byte) ([]byte, func(*refs.Pack))
+		want  string
+	}{
+		"A13 corrupt": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			pack[len(pack)/2] ^= 0x40
+			return pack, func(*refs.Pack) {}
+		}, ""},
+		"A13 cut short": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			return pack[:len(pack)-30], func(*refs.Pack) {}
+		}, ""},
+		"A13 bytes after its end": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			return append(pack, "junk"...), func(*refs.Pack) {}
+		}, ""},
+		"A14 more inflated bytes than declared": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			return pack, func(p *refs.Pack) { p.Inflated /= 2 }
+		}, "inflated bytes"},
+		"A14 more objects than declared": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			return pack, func(p *refs.Pack) { p.Objects-- }
+		}, "objects"},
+		"another digest": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			return pack, func(p *refs.Pack) { p.SHA256[0] ^= 1 }
+		}, "SHA-256"},
+		"another length": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			return pack, func(p *refs.Pack) { p.Bytes++ }
+		}, "bytes"},
+		"A14 declared beyond all limits": {func(f *forger, pack []byte) ([]byte, func(*refs.Pack)) {
+			return pack, func(p *refs.Pack) { p.Bytes = refs.MaxPackBytes }
+		}, "bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newForger(t, net)
+			f.addr.Name = refs.RepoName(strings.Map(func(r rune) rune {
+				if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+					return r
+				}
+				return '-'
+			}, strings.ToLower(name)))
+			bob := victim(t, net, f)
+			pack, edit := c.forge(f, f.pack(work))
+			line, info := f.honest(pack)
+			if line.Objects == 0 { // it cannot be scanned: declare what the whole one has
+				whole, _ := f.honest(f.pack(work))
+				line.Objects, line.Inflated = whole.Objects, whole.Inflated
+			}
+			f.seed(info, bytes.NewReader(pack))
+			edit(&line)
+			f.release(f.snapshot(work.refs(), line))
+			bob.refuses(f, trust.BadPack, c.want)
+		})
+	}
+}
+
+func TestA15PackLacksObjects(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	f.accepted(bob, work)
+	// The refs name commits that no pack brings.
+	was := f.pack(work)
+	line, info := f.honest(was)
+	line.From, line.To = 1, 2
+	work.commit("")
+	f.seed(info, bytes.NewReader(was))
+	f.release(f.snapshot(work.refs(), line))
+	bob.refuses(f, trust.BadPack, "in no pack")
+}
+
+func TestA15BaseIsNotSelfContained(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	cmd := exec.Command("git", "pack-objects", "--stdout", "-q")
+	cmd.Dir = work.dir
+	cmd.Stdin = strings.NewReader(work.git("rev-parse", "HEAD") + "\n") // the commit without its tree
+	pack, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, info := f.honest(pack)
+	f.seed(info, bytes.NewReader(pack))
+	f.release(f.snapshot(work.refs(), line))
+	bob.refuses(f, trust.BadPack, "")
+}
+
+func TestA2Rollback(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	f.accepted(bob, work)
+	old := f.last
+	work.commit("")
+	f.number = 1
+	f.accepted(bob, work)
+	// An earlier snapshot under a newer record.
+	s, err := refs.Open(old, f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.releaseNote(old, s)
+	bob.refuses(f, trust.Rollback, "2 was accepted before")
+}
+
+func TestA5TwoSnapshotsWithOneNumber(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	f.accepted(bob, work)
+	s := f.snapshot(work.refs(), refs.Pack{})
+	first, err := refs.Open(f.last, f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Number, s.Previous, s.Packs, s.Time = 1, nil, first.Packs, s.Time.Add(time.Second)
+	note, err := refs.Sign(s, f.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.releaseNote(note, s)
+	bob.refuses(f, trust.Equivocation, "two snapshots")
+}
+
+func TestA7SnapshotOfAnotherRepository(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	other := *f
+	other.addr.Name = "other"
+	line, _ := f.honest(f.pack(work))
+	s := other.snapshot(work.refs(), line)
+	note, err := refs.Sign(s, f.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.releaseNote(note, s)
+	bob.refuses(f, trust.Malformed, "")
+}
+
+func TestA3ExpiredRecord(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	f.record(&refs.Record{Number: 1, Signed: time.Now().Add(-48 * time.Hour).UTC().Truncate(time.Second),
+		Expires: time.Now().Add(-time.Hour).UTC().Truncate(time.Second)})
+	bob.refuses(f, trust.Stale, "expired")
+}
+
+func TestA35SnapshotOverItsLimits(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	f.releaseNote(make([]byte, refs.MaxSnapshotBytes+1), &refs.Snapshot{Number: 1})
+	bob.refuses(f, trust.BadPack, "bytes")
+}
+
+func TestA32HostileRefNames(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	line, _ := f.honest(f.pack(work))
+	note, err := refs.Sign(f.snapshot(work.refs(), line), f.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"refs/heads/../../config", "refs/heads/a b", "refs/replace/x", "refs/heads/x.lock", "refs/heads/\x1b[2J"} {
+		f.releaseNote(bytes.Replace(note, []byte("refs/heads/main"), []byte(name), 2), &refs.Snapshot{Number: 1})
+		// Whether name or signature is looked at first, it is refused.
+		_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: f.addr.String()}, nil)
+		var e *Error
+		if !errors.As(err, &e) || e.Code != trust.Malformed && e.Code != trust.BadSignature {
+			t.Errorf("ref %q: %v, want malformed or a bad signature", name, err)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/swarm"
+)
+
+// A packMaker makes the packs of one publication.
+type packMaker struct {
+	mirror   *mirror
+	q        *quarantine
+	objects  []string // object directories of the work repository
+	format   refs.ObjectFormat
+	progress ProgressFunc
+}
+
+// A madePack is a pack as the snapshot lists it and as the mirror keeps it.
+type madePack struct {
+	Line refs.Pack
+	File *packFile
+}
+
+// make packs what the tips of snapshot number to reach and those of snapshot
+// from do not. The pack streams once: git pack-objects writes it, and the piece
+// hasher, the scanner and git index-pack read it.
+func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []refs.OID) (*madePack, error) {
+	packing := p.q.repo
+	packing.Alternates = p.objects
+	read, write := io.Pipe()
+	packed := make(chan error, 1)
+	go func() {
+		err := packing.PackObjects(ctx, newTips, oldTips, write)
+		write.CloseWithError(err)
+		packed <- err
+	}()
+	hasher := swarm.NewHasher()
+	stage := fmt.Sprintf("Packing %d..%d", r.From, r.To)
+	in, err := p.q.ingest(ctx, read, ingestSpec{
+		Format: p.format,
+		Limits: hardLimits,
+		Whole:  r.From == 0,
+		Also:   io.MultiWriter(hasher, &progressWriter{report: p.progress, stage: stage}),
+	})
+	read.CloseWithError(errSinkClosed)
+	packErr := <-packed
+	if err != nil {
+		return nil, err
+	}
+	if packErr != nil {
+		return nil, packErr
+	}
+	p.progress(Progress{Stage: stage, Done: in.Stats.Bytes, Unit: "bytes", Over: true})
+	info, err := hasher.Sum(packName(p.mirror.addr, r))
+	if err != nil {
+		return nil, err
+	}
+	return &madePack{
+		Line: refs.Pack{
+			InfoHash: info.InfoHash(), SHA256: in.SHA256,
+			Bytes: in.Stats.Bytes, Objects: in.Stats.Objects, Inflated: in.Stats.Inflated,
+			From: r.From, To: r.To,
+		},
+		File: in.file(info, r.To),
+	}, nil
+}
+
+// packName is the name of a pack's torrent: for people and stock clients, never
+// for a path of ours.
+func packName(a refs.Address, r refs.Range) string {
+	return fmt.Sprintf("%s-%d-%d.pack", a.Name, r.From, r.To)
+}
+
+// file describes an ingested pack as the mirror keeps it.
+func (in *ingested) file(info *swarm.Info, to uint64) *packFile {
+	return &packFile{Info: info, Hash: in.Hash, Header: in.Stats.Header, Tail: in.Stats.Trailer, To: to}
+}
+
+// A progressWriter reports how many bytes went by.
+type progressWriter struct {
+	report ProgressFunc
+	stage  string
+	n      int64
+	said   int64
+}
+
+// progressStep is how many bytes pass between two reports.
+const progressStep = 1 << 20
+
+func (w *progressWriter) Write(b []byte) (int, error) {
+	w.n += int64(len(b))
+	if w.n-w.said >= progressStep {
+		w.said = w.n
+		w.report(Progress{Stage: w.stage, Done: w.n, Unit: "bytes"})
+	}
+	return len(b), nil
+}

@@ -1,0 +1,457 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/swarm"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// A mirror is the store of one repository: see the package comment.
+type mirror struct {
+	addr refs.Address
+	dir  string
+	repo gitcmd.Repo
+
+	op chan struct{} // full while an operation works on the mirror: see begin
+
+	mu         sync.Mutex // guards what follows, and the files that hold it
+	state      *state     // nil until something was accepted
+	packs      map[refs.InfoHash]*packFile
+	unfinished bool // an acceptance failed half-way: it is finished before anything else
+}
+
+// begin waits until no other operation works on the mirror. Operations take
+// minutes, so the wait ends with ctx. The keeper may replace the record of the
+// same state meanwhile; that takes mu alone.
+func (m *mirror) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case m.op <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	end = func() { <-m.op }
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unfinished {
+		if err := m.reopen(ctx); err != nil {
+			end()
+			return nil, err
+		}
+	}
+	return end, nil
+}
+
+// current is the accepted state, nil before the first. It does not change: a
+// new state is a new value.
+func (m *mirror) current() *state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+// pack gives a pack that the mirror holds, or nil.
+func (m *mirror) pack(ih refs.InfoHash) *packFile {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.packs[ih]
+}
+
+// A state is what was accepted last.
+type state struct {
+	Item     *announce.Item
+	Record   *refs.Record
+	Note     []byte // the snapshot, byte for byte
+	Snapshot *refs.Snapshot
+	Pins     *trust.Pins
+}
+
+// A packFile is a pack that the mirror holds and can seed.
+type packFile struct {
+	Info   *swarm.Info
+	Hash   string // of git's file name
+	Header [packHeaderLen]byte
+	Tail   []byte // the original trailer
+	To     uint64 // the snapshot that it leads to
+}
+
+// packJSON is a packFile as it is stored in gitpeer/packs/<infohash>.
+type packJSON struct {
+	Pack   string `json:"pack"`    // names objects/pack/pack-<Pack>.pack
+	Header string `json:"header"`  // hex
+	Tail   string `json:"trailer"` // hex
+	To     uint64 `json:"to"`
+	Info   []byte `json:"info"` // bencoded info dictionary
+}
+
+func (p *packFile) marshal() ([]byte, error) {
+	return json.Marshal(packJSON{p.Hash, hex.EncodeToString(p.Header[:]), hex.EncodeToString(p.Tail), p.To, p.Info.Bytes()})
+}
+
+func parsePackFile(b []byte) (*packFile, error) {
+	var j packJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return nil, err
+	}
+	info, err := swarm.ParseInfo(j.Info)
+	if err != nil {
+		return nil, err
+	}
+	p := &packFile{Info: info, Hash: j.Pack, To: j.To}
+	header, err := hex.DecodeString(j.Header)
+	if err != nil || len(header) != packHeaderLen {
+		return nil, fmt.Errorf("pack header %q is not %d bytes of hex", j.Header, packHeaderLen)
+	}
+	copy(p.Header[:], header)
+	if p.Tail, err = hex.DecodeString(j.Tail); err != nil {
+		return nil, fmt.Errorf("pack trailer: %w", err)
+	}
+	if _, err := hex.DecodeString(j.Pack); err != nil {
+		return nil, fmt.Errorf("pack name: %w", err)
+	}
+	return p, nil
+}
+
+// path names something in the mirror's gitpeer folder.
+func (m *mirror) path(elem ...string) string {
+	return filepath.Join(append([]string{m.dir, "gitpeer"}, elem...)...)
+}
+
+func (m *mirror) packPath(hash, ext string) string {
+	return filepath.Join(m.dir, "objects", "pack", "pack-"+hash+ext)
+}
+
+// openMirror opens the mirror of a repository, which may not exist yet, and
+// finishes or forgets what a killed node had begun.
+func openMirror(ctx context.Context, home Home, a refs.Address) (*mirror, error) {
+	dir := home.Mirror(a)
+	m := &mirror{addr: a, dir: dir, repo: gitcmd.Repo{Dir: dir}, op: make(chan struct{}, 1), packs: map[refs.InfoHash]*packFile{}}
+	if !m.repo.Exists() {
+		return m, nil
+	}
+	if err := m.reopen(ctx); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// reopen brings the mirror, on disk and here, to a whole state.
+func (m *mirror) reopen(ctx context.Context) error {
+	if err := m.recover(ctx); err != nil {
+		return fmt.Errorf("mirror of %s: %w", m.addr, err)
+	}
+	if err := m.load(); err != nil {
+		return fmt.Errorf("mirror of %s: %w", m.addr, err)
+	}
+	m.unfinished = false
+	return nil
+}
+
+// create makes the mirror on disk if it does not exist.
+func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
+	if m.repo.Exists() {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(m.dir), 0o700); err != nil {
+		return err
+	}
+	// Made beside its place and renamed: a folder that exists is a whole mirror.
+	tmp, err := os.MkdirTemp(filepath.Dir(m.dir), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := gitcmd.Init(ctx, tmp, format); err != nil {
+		return err
+	}
+	for _, name := range []string{"packs", "incoming", "snapshots"} {
+		if err := os.MkdirAll(filepath.Join(tmp, "gitpeer", name), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(tmp, m.dir); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(m.dir))
+}
+
+// load reads the accepted state.
+func (m *mirror) load() error {
+	st := &state{}
+	raw, err := readOptional(m.path("record"))
+	if err != nil || raw == nil {
+		return err
+	}
+	if st.Item, err = announce.ParseItem(raw); err != nil {
+		return fmt.Errorf("gitpeer/record: %w", err)
+	}
+	if st.Record, err = refs.ParseRecord(st.Item.Value); err != nil {
+		return fmt.Errorf("gitpeer/record: %w", err)
+	}
+	if st.Note, err = os.ReadFile(m.path("snapshot")); err != nil {
+		return err
+	}
+	if st.Snapshot, err = refs.Open(st.Note, m.addr); err != nil {
+		return fmt.Errorf("gitpeer/snapshot: %w", err)
+	}
+	pins, err := os.ReadFile(m.path("pins"))
+	if err != nil {
+		return err
+	}
+	if st.Pins, err = trust.ParsePins(pins); err != nil {
+		return fmt.Errorf("gitpeer/pins: %w", err)
+	}
+	m.state = st
+	return m.loadPacks()
+}
+
+func (m *mirror) loadPacks() error {
+	entries, err := os.ReadDir(m.path("packs"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		raw, err := os.ReadFile(m.path("packs", e.Name()))
+		if err != nil {
+			return err
+		}
+		p, err := parsePackFile(raw)
+		if err != nil {
+			return fmt.Errorf("gitpeer/packs/%s: %w", e.Name(), err)
+		}
+		m.packs[p.Info.InfoHash()] = p
+	}
+	return nil
+}
+
+// view gives the original bytes of a pack; the caller closes the file.
+func (m *mirror) view(p *packFile) (*packView, *lazyFile) {
+	f := &lazyFile{path: m.packPath(p.Hash, ".pack")}
+	return &packView{file: f, header: p.Header, trailer: p.Tail, size: p.Info.Length()}, f
+}
+
+// tips are the object ids that the refs of a snapshot name, without repeats.
+func tips(list []refs.Ref) []refs.OID {
+	seen := make(map[refs.OID]bool, len(list))
+	var oids []refs.OID
+	for _, r := range list {
+		if !seen[r.OID] {
+			seen[r.OID] = true
+			oids = append(oids, r.OID)
+		}
+	}
+	return oids
+}
+
+// An acceptance is everything that changes when a snapshot is accepted. It is
+// stored in gitpeer/accepting before the first change and removed after the
+// last one, so that a killed node finishes what it began.
+type acceptance struct {
+	Item       []byte     `json:"item"`
+	Note       []byte     `json:"note"`
+	Pins       []byte     `json:"pins"`
+	Quarantine string     `json:"quarantine,omitempty"` // name of the folder in gitpeer/incoming
+	Packs      []packJSON `json:"packs,omitempty"`
+}
+
+// accept makes next the accepted state. Once it has written gitpeer/accepting
+// there is no way back; before, nothing has changed.
+func (m *mirror) accept(ctx context.Context, next *state, q *quarantine, packs []*packFile) error {
+	item, err := next.Item.Format()
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := acceptance{Item: item, Note: next.Note, Pins: next.Pins.Format()}
+	if q != nil {
+		a.Quarantine = filepath.Base(q.dir)
+		if err := syncDir(filepath.Join(q.dir, "pack")); err != nil {
+			return err
+		}
+	}
+	for _, p := range packs {
+		a.Packs = append(a.Packs, packJSON{p.Hash, hex.EncodeToString(p.Header[:]), hex.EncodeToString(p.Tail), p.To, p.Info.Bytes()})
+	}
+	raw, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	if err := writeDurable(m.path("accepting"), raw); err != nil {
+		return err
+	}
+	// From here on the outcome is settled: a caller who gives up does not stop it.
+	m.unfinished = true
+	if err := m.finish(context.WithoutCancel(ctx), &a); err != nil {
+		return err
+	}
+	m.unfinished = false
+	m.state = next
+	for _, p := range packs {
+		m.packs[p.Info.InfoHash()] = p
+	}
+	return nil
+}
+
+// replaceItem makes a newer record of the accepted snapshot durable: a renewal.
+// One that is not newer, or says something else, is left aside.
+func (m *mirror) replaceItem(ctx context.Context, item *announce.Item) error {
+	record, err := refs.ParseRecord(item.Value)
+	if err != nil {
+		return err
+	}
+	old := m.current()
+	if old == nil || item.Seq <= old.Item.Seq || record.Snapshot != old.Record.Snapshot {
+		return nil
+	}
+	next := *old
+	pins := *old.Pins
+	pins.Seq, pins.Value = item.Seq, received(m.addr, &state{Item: item}).ValueDigest()
+	next.Item, next.Record, next.Pins = item, record, &pins
+	return m.accept(ctx, &next, nil, nil)
+}
+
+// finish carries an acceptance out. Each step can be done again.
+func (m *mirror) finish(ctx context.Context, a *acceptance) error {
+	for _, j := range a.Packs {
+		if err := m.movePack(filepath.Join(m.path("incoming"), a.Quarantine), j); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(syncDir(filepath.Join(m.dir, "objects", "pack")), syncDir(m.path("packs"))); err != nil {
+		return err
+	}
+	snapshot, err := refs.Open(a.Note, m.addr)
+	if err != nil {
+		return err
+	}
+	if err := m.repo.SetRefs(ctx, snapshot.Refs); err != nil {
+		return err
+	}
+	if snapshot.Head != "" {
+		if err := m.repo.SetHead(ctx, snapshot.Head); err != nil {
+			return err
+		}
+	}
+	for _, f := range []struct {
+		path string
+		data []byte
+	}{
+		{m.path("snapshots", strconv.FormatUint(snapshot.Number, 10)), a.Note},
+		{m.path("snapshot"), a.Note},
+		{m.path("record"), a.Item},
+		{m.path("pins"), a.Pins},
+	} {
+		if err := writeDurable(f.path, f.data); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(m.path("accepting")); err != nil {
+		return err
+	}
+	if a.Quarantine != "" {
+		os.RemoveAll(filepath.Join(m.path("incoming"), a.Quarantine))
+	}
+	return syncDir(m.path())
+}
+
+// movePack gives a pack of a quarantine its place among the mirror's objects:
+// the .idx last, for git takes a pack to be there once it sees that.
+func (m *mirror) movePack(quarantine string, j packJSON) error {
+	p, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	file, err := parsePackFile(p)
+	if err != nil {
+		return err
+	}
+	for _, ext := range []string{".pack", ".rev", ".idx"} {
+		err := linkFile(filepath.Join(quarantine, "pack", "pack-"+file.Hash+ext), m.packPath(file.Hash, ext))
+		if errors.Is(err, fs.ErrNotExist) && ext == ".rev" {
+			continue // older versions of git write none
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			if _, there := os.Stat(m.packPath(file.Hash, ext)); there == nil {
+				continue // moved before the node was killed
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := writeDurable(m.packPath(file.Hash, ".keep"), []byte("gitpeer seeds this pack\n")); err != nil {
+		return err
+	}
+	return writeDurable(m.path("packs", file.Info.InfoHash().String()), p)
+}
+
+// recover finishes an acceptance that was begun, and clears quarantines that
+// nobody will come back to.
+func (m *mirror) recover(ctx context.Context) error {
+	raw, err := readOptional(m.path("accepting"))
+	if err != nil {
+		return err
+	}
+	if raw != nil {
+		var a acceptance
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return fmt.Errorf("gitpeer/accepting: %w", err)
+		}
+		if err := m.repo.Unlock(); err != nil {
+			return err
+		}
+		if err := m.finish(ctx, &a); err != nil {
+			return err
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(m.path("incoming"), quarantinePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune removes snapshots that readers hardly ask for any more.
+func (m *mirror) prune() error {
+	entries, err := os.ReadDir(m.path("snapshots"))
+	if err != nil {
+		return err
+	}
+	newest := m.current().Snapshot.Number
+	for _, e := range entries {
+		k, err := strconv.ParseUint(e.Name(), 10, 64)
+		if err != nil || k+keepSnapshots > newest {
+			continue
+		}
+		if err := os.Remove(m.path("snapshots", e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepSnapshots is how many of the newest snapshots are kept, and seeded for
+// readers who hold a record that is not the newest.
+const keepSnapshots = 8

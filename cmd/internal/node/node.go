@@ -1,0 +1,222 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/swarm"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// Options configure a node.
+type Options struct {
+	Home    Home
+	Getenv  func(string) string // GITPEER_LISTEN, GITPEER_BOOTSTRAP
+	Log     *slog.Logger
+	Version string
+	Stall   time.Duration // how long a download waits for the next byte; 0: the swarm's default
+	Ready   func(listen netip.AddrPort) // called once the node answers, if not nil
+}
+
+// A Node is a running node.
+type Node struct {
+	opts    Options
+	home    Home
+	config  *config
+	log     *slog.Logger
+	started time.Time
+	stop    context.CancelFunc
+	ctx     context.Context // of the node's life: background work that outlives a request ends with it
+
+	swarm  *swarm.Node
+	keeper *announce.Keeper
+
+	mu      sync.Mutex // guards what follows
+	mirrors map[refs.Address]*mirror
+	seeds   map[refs.Address]*seeding
+	signers map[keys.ID]keys.Signer // unlocked by a passphrase that a request brought
+}
+
+// Run is the node: it takes the home's lock, joins the DHT, seeds what the
+// mirrors hold and answers requests until ctx ends or it is told to stop.
+func Run(ctx context.Context, o Options) error {
+	lock, err := awaitLock(ctx, o.Home)
+	if errors.Is(err, errLocked) {
+		return errorf(trust.TryLater, "gitpeer status", "a gitpeer node already runs for %s", o.Home.Data)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	cfg, err := loadConfig(o.Home.configFile(), o.Getenv)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	n := &Node{
+		opts: o, home: o.Home, config: cfg, log: o.Log, started: time.Now(), stop: stop, ctx: ctx,
+		mirrors: map[refs.Address]*mirror{}, seeds: map[refs.Address]*seeding{}, signers: map[keys.ID]keys.Signer{},
+	}
+	for _, dir := range []string{o.Home.stateDir(), o.Home.reposDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	n.swarm, err = swarm.Listen(ctx, swarm.Config{
+		Listen: cfg.Listen, Bootstrap: cfg.Bootstrap, StateDir: o.Home.stateDir(), Logger: o.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+	}
+	defer n.swarm.Close()
+	n.keeper = announce.NewKeeper(n.swarm.DHT(), announce.KeeperHooks{Save: n.saveItem, Newer: n.newerSeen, Hints: n.hints})
+	socket, err := listenSocket(o.Home.Socket())
+	if err != nil {
+		return err
+	}
+	defer os.Remove(o.Home.Socket())
+	n.openAll(ctx)
+	n.log.Info("node runs", "listen", n.swarm.Addr().String(), "home", o.Home.Data, "pid", os.Getpid())
+	if o.Ready != nil {
+		o.Ready(n.swarm.Addr())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.serve(ctx, socket) })
+	g.Go(func() error {
+		if err := n.keeper.Run(ctx); ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// openAll opens every mirror and seeds it. A mirror that cannot be opened is
+// left alone and reported: the others work.
+func (n *Node) openAll(ctx context.Context) {
+	dirs, err := filepath.Glob(filepath.Join(n.home.reposDir(), "gp1*", "*.git"))
+	if err != nil {
+		n.log.Error("list mirrors", "error", err)
+	}
+	for _, dir := range dirs {
+		a, err := refs.ParseAddress("gitpeer://" + filepath.Base(filepath.Dir(dir)) + "/" + strings.TrimSuffix(filepath.Base(dir), ".git"))
+		if err != nil {
+			n.log.Warn("not a mirror", "dir", dir, "error", err)
+			continue
+		}
+		m, err := n.mirror(ctx, a)
+		if err == nil {
+			err = n.seed(m)
+		}
+		if err != nil {
+			n.log.Error("mirror is left out", "repository", a.String(), "error", err)
+		}
+	}
+}
+
+// mirror gives the one mirror of a repository, opening it when first asked.
+func (n *Node) mirror(ctx context.Context, a refs.Address) (*mirror, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if m := n.mirrors[a]; m != nil {
+		return m, nil
+	}
+	m, err := openMirror(ctx, n.home, a)
+	if err != nil {
+		return nil, err
+	}
+	n.mirrors[a] = m
+	return m, nil
+}
+
+// policy reads the user's trust policy. It is read for each operation, so that
+// what `gitpeer trust` writes holds at once.
+func (n *Node) policy() (*trust.Policy, error) { return trust.Load(n.home.Config) }
+
+// address resolves a URL whose host may be a petname.
+func (n *Node) address(url string) (refs.Address, *trust.Policy, error) {
+	policy, err := n.policy()
+	if err != nil {
+		return refs.Address{}, nil, err
+	}
+	host, name, err := refs.SplitURL(url)
+	if err != nil {
+		return refs.Address{}, nil, err
+	}
+	a, err := policy.ResolveURL(host, name)
+	return a, policy, err
+}
+
+// identity is the user's own publisher id, if there is one.
+func (n *Node) identity() (keys.ID, bool) {
+	id, err := keys.ReadPublic(n.home.KeyFile())
+	return id, err == nil
+}
+
+// signer unlocks the user's publisher key: by what this node remembers, by the
+// key file, by the caller's ssh-agent, by the caller's passphrase.
+func (n *Node) signer(c Credentials) (keys.Signer, error) {
+	id, err := keys.ReadPublic(n.home.KeyFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errorf(trust.Usage, "gitpeer init", "you have no publisher key yet")
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.signers[id]; s != nil {
+		return s, nil
+	}
+	s, err := keys.Load(n.home.KeyFile(), nil)
+	if errors.Is(err, keys.ErrPassphrase) && c.AgentSocket != "" {
+		if agent, agentErr := keys.AgentSigner(c.AgentSocket, id); agentErr == nil {
+			return agent, nil // asked each time: the agent may lock it
+		}
+	}
+	if errors.Is(err, keys.ErrPassphrase) && len(c.Passphrase) > 0 {
+		s, err = keys.Load(n.home.KeyFile(), func(string) ([]byte, error) { return c.Passphrase, nil })
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.signers[id] = s
+	return s, nil
+}
+
+// hints are the addresses that a record names: where this node can be reached,
+// as far as it knows.
+func (n *Node) hints(refs.Address) []netip.AddrPort {
+	if a, ok := n.swarm.PublicAddr(); ok {
+		return []netip.AddrPort{a}
+	}
+	return nil
+}
+
+// saveItem stores a record that the keeper has renewed.
+func (n *Node) saveItem(a refs.Address, item *announce.Item) error {
+	m, err := n.mirror(n.ctx, a)
+	if err != nil {
+		return err
+	}
+	return m.replaceItem(n.ctx, item)
+}
+
+// newerSeen is told of a record that replaces one we keep alive.
+func (n *Node) newerSeen(a refs.Address, item *announce.Item) {
+	n.log.Info("a newer record was published", "repository", a.String(), "seq", item.Seq)
+}

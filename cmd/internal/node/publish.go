@@ -1,0 +1,383 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/swarm"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// A publication is one publish or push under way.
+type publication struct {
+	node     *Node
+	mirror   *mirror
+	was      *state // before it; nil at the first publication
+	signer   keys.Signer
+	work     *gitcmd.Work
+	progress ProgressFunc
+	signers  [][]byte // certificates for first contact
+}
+
+// publish publishes refs of a local repository.
+func (n *Node) publish(ctx context.Context, req PublishRequest, progress ProgressFunc) (*PublishResult, error) {
+	p, end, err := n.beginPublication(ctx, req.Dir, req.Name, req.Credentials, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	p.signers = req.Signers
+	patterns, err := p.mirror.patterns(req.Patterns)
+	if err != nil {
+		return nil, err
+	}
+	list, err := p.work.Refs(ctx, patterns...)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 && len(req.Patterns) > 0 {
+		return nil, errorf(trust.Usage, "git for-each-ref    # lists what there is", "no ref of %s matches %s", req.Dir, strings.Join(req.Patterns, " "))
+	}
+	branch, err := p.work.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head := chooseHead(list, branch)
+	if head == "" {
+		head = branch // unborn: readers start on the branch that we would
+	}
+	res, err := p.publish(ctx, list, head)
+	if err == nil {
+		err = p.mirror.remember(patterns)
+	}
+	return res, err
+}
+
+// push changes some refs of an own repository and publishes the outcome.
+func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc) (*PushResult, error) {
+	a, _, err := n.address(req.URL)
+	if err != nil {
+		return nil, err
+	}
+	if id, ok := n.identity(); ok && id != a.Publisher {
+		return nil, errorf(trust.Usage, "git push "+refs.Address{Publisher: id, Name: a.Name}.String(),
+			"%s is not yours to publish: your publisher id is %s", a, id)
+	}
+	p, end, err := n.beginPublication(ctx, req.GitDir, string(a.Name), req.Credentials, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	p.signers = req.Signers
+	var old *refs.Snapshot
+	if p.was != nil {
+		old = p.was.Snapshot
+	}
+	list, results, err := applyUpdates(ctx, p.objects(), old, &req)
+	if err != nil {
+		return nil, err
+	}
+	res := &PushResult{Refs: results}
+	changed := slices.ContainsFunc(results, func(r RefResult) bool { return r.Problem == "" })
+	if req.DryRun || !changed {
+		return res, nil
+	}
+	var was refs.Name
+	if old != nil {
+		was = old.Head
+	}
+	branch, err := p.work.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res.Published, err = p.publish(ctx, list, chooseHead(list, was, branch))
+	return res, err
+}
+
+// beginPublication checks the work repository, unlocks the key and makes
+// the mirror's next operation this one; the caller calls end.
+func (n *Node) beginPublication(ctx context.Context, dir, name string, c Credentials, progress ProgressFunc) (*publication, func(), error) {
+	work, err := gitcmd.Locate(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case work.Shallow:
+		return nil, nil, errorf(trust.Usage, "git fetch --unshallow", "%s is a shallow clone: its history is cut off, so it cannot be published whole", dir)
+	case work.Partial:
+		return nil, nil, errorf(trust.Usage, "git fetch --refetch --no-filter", "%s is a partial clone: objects are missing, so it cannot be published whole", dir)
+	}
+	if name == "" {
+		if name, err = defaultName(dir); err != nil {
+			return nil, nil, err
+		}
+	}
+	repoName, err := refs.ParseRepoName(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := n.signer(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := n.mirror(ctx, refs.Address{Publisher: signer.ID(), Name: repoName})
+	if err != nil {
+		return nil, nil, err
+	}
+	end, err := m.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &publication{node: n, mirror: m, was: m.current(), signer: signer, work: work, progress: progress}
+	return p, end, nil
+}
+
+// defaultName derives a repository name from a folder's.
+func defaultName(dir string) (string, error) {
+	base := strings.TrimSuffix(strings.ToLower(filepath.Base(dir)), ".git")
+	if base == "" { // DIR/.git
+		base = strings.ToLower(filepath.Base(filepath.Dir(dir)))
+	}
+	base = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-' {
+			return r
+		}
+		return '-'
+	}, base)
+	base = strings.TrimLeft(base, "._-")
+	if _, err := refs.ParseRepoName(base); err != nil {
+		return "", errorf(trust.Usage, "gitpeer publish --name NAME", "%q does not make a repository name", filepath.Base(dir))
+	}
+	return base, nil
+}
+
+// objects reads old commits from the mirror and new ones from the work
+// repository.
+func (p *publication) objects() gitcmd.Repo {
+	if !p.mirror.repo.Exists() {
+		return p.work.Repo
+	}
+	r := p.mirror.repo
+	r.Alternates = []string{p.work.Objects}
+	return r
+}
+
+// publish makes list, with HEAD at head, what the repository is.
+func (p *publication) publish(ctx context.Context, list []refs.Ref, head refs.Name) (*PublishResult, error) {
+	if err := checkRefs(list); err != nil {
+		return nil, err
+	}
+	m := p.mirror
+	if err := p.preflight(ctx); err != nil {
+		return nil, err
+	}
+	if p.was != nil && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) {
+		return p.renew(ctx)
+	}
+	if p.was != nil {
+		if p.was.Snapshot.ObjectFormat != p.work.ObjectFormat {
+			return nil, errorf(trust.Usage, "gitpeer publish --name OTHER", "%s is a %s repository, %s is %s", m.addr, p.was.Snapshot.ObjectFormat, p.work.Dir, p.work.ObjectFormat)
+		}
+		notes, err := rewinds(ctx, p.objects(), p.was.Snapshot.Refs, list)
+		if err != nil {
+			return nil, err
+		}
+		for _, note := range notes {
+			p.progress(Progress{Note: note})
+		}
+	}
+	if err := m.create(ctx, p.work.ObjectFormat); err != nil {
+		return nil, err
+	}
+	q, err := m.newQuarantine()
+	if err != nil {
+		return nil, err
+	}
+	defer q.remove()
+	made, err := p.makePacks(ctx, q, list)
+	if err != nil {
+		return nil, err
+	}
+	return p.release(ctx, q, p.snapshot(list, head, made), made)
+}
+
+// preflight reads the current record before any work is done: a key that is in
+// use elsewhere, or no network, is better known now.
+func (p *publication) preflight(ctx context.Context) error {
+	p.progress(Progress{Stage: "Reading the current record"})
+	var last *announce.Item
+	if p.was != nil {
+		last = p.was.Item
+	}
+	res, err := announce.Resolve(ctx, p.node.swarm.DHT(), p.mirror.addr, announce.FloorOf(last), time.Now())
+	var (
+		rollback *announce.RollbackError
+		expired  *announce.ExpiredError
+	)
+	switch {
+	case errors.Is(err, announce.ErrNotFound), errors.As(err, &rollback), errors.As(err, &expired):
+		return nil // nothing newer than ours is out
+	case err != nil:
+		return err
+	case last == nil || res.Item.Seq > last.Seq:
+		return &announce.InUseError{Seen: res.Item, Last: last}
+	}
+	return nil
+}
+
+// makePacks makes the packs that the plan asks for.
+func (p *publication) makePacks(ctx context.Context, q *quarantine, list []refs.Ref) ([]*madePack, error) {
+	number, listed := uint64(1), []refs.Pack(nil)
+	if p.was != nil {
+		number, listed = p.was.Snapshot.Number+1, p.was.Snapshot.Packs
+	}
+	if len(list) == 0 && len(listed) == 0 {
+		return nil, nil // an empty repository has no packs
+	}
+	maker := &packMaker{mirror: p.mirror, q: q, objects: []string{p.work.Objects}, format: p.work.ObjectFormat, progress: p.progress}
+	known, err := p.mirror.loadBases(number - 1)
+	if err != nil {
+		return nil, err
+	}
+	if p.was != nil {
+		known[p.was.Snapshot.Number] = tips(p.was.Snapshot.Refs)
+	}
+	var made []*madePack
+	for _, r := range refs.NextRanges(number, listed) {
+		granted, ok := known[r.From]
+		if !ok && r.From > 0 {
+			continue // a level that this computer did not see begin: it may come later
+		}
+		pack, err := maker.make(ctx, r, tips(list), granted)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, pack)
+	}
+	return made, nil
+}
+
+// snapshot is the next snapshot of the repository.
+func (p *publication) snapshot(list []refs.Ref, head refs.Name, made []*madePack) *refs.Snapshot {
+	s := &refs.Snapshot{
+		Repository: p.mirror.addr, Number: 1, Time: time.Now().UTC().Truncate(time.Second),
+		ObjectFormat: p.work.ObjectFormat, Head: head, Refs: list, Signers: cleanSigners(p.signers),
+	}
+	var packs []refs.Pack
+	if old := p.was; old != nil {
+		s.Number = old.Snapshot.Number + 1
+		s.Previous = append([]refs.Link{{Number: old.Snapshot.Number, Digest: refs.DigestOf(old.Note)}}, old.Snapshot.Previous...)
+		s.Previous = s.Previous[:min(len(s.Previous), refs.MaxPrevious)]
+		packs = slices.Clone(old.Snapshot.Packs)
+	}
+	for _, m := range made {
+		packs = append(packs, m.Line)
+	}
+	s.Packs = refs.Retire(s.Number, packs)
+	return s
+}
+
+// cleanSigners puts certificates in the order of a snapshot, without repeats
+// and without what a snapshot cannot hold.
+func cleanSigners(signers [][]byte) [][]byte {
+	signers = slices.DeleteFunc(slices.Clone(signers), func(c []byte) bool { return len(c) == 0 || len(c) > refs.MaxSignerBytes })
+	slices.SortFunc(signers, bytes.Compare)
+	signers = slices.CompactFunc(signers, bytes.Equal)
+	return signers[:min(len(signers), refs.MaxSigners)]
+}
+
+// release signs a snapshot, seeds it, and only then puts its record in the
+// DHT. Should that fail, the node holds the new state and goes on trying.
+func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapshot, made []*madePack) (*PublishResult, error) {
+	note, err := refs.Sign(s, p.signer)
+	if err != nil {
+		return nil, err
+	}
+	info, err := snapshotInfo(p.mirror.addr, note)
+	if err != nil {
+		return nil, err
+	}
+	record := refs.Record{InfoHash: info.InfoHash(), Number: s.Number, Snapshot: refs.DigestOf(note), Peers: p.node.hints(p.mirror.addr)}
+	record.Head, _ = s.HeadOID()
+	next := &state{Note: note, Snapshot: s}
+	files := make([]*packFile, len(made))
+	res := &PublishResult{Changed: true}
+	for i, m := range made {
+		files[i] = m.File
+		res.NewBytes += m.Line.Bytes
+	}
+	save := func(item *announce.Item) error {
+		next.Item = item
+		var err error
+		if next.Record, err = refs.ParseRecord(item.Value); err != nil {
+			return err
+		}
+		next.Pins = ownPins(p.mirror.addr, next)
+		if err := p.mirror.accept(ctx, next, q, files); err != nil {
+			return err
+		}
+		return errors.Join(p.mirror.saveBases(ctx, s.Number-1), p.node.seedTorrents(p.mirror), p.mirror.prune())
+	}
+	published, err := p.put(ctx, record, save)
+	if next.Item != nil { // whatever became of the record, this is our state now
+		err = errors.Join(err, p.node.keep(p.mirror))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.result(res, published, info), nil
+}
+
+// renew publishes the same snapshot with a new record.
+func (p *publication) renew(ctx context.Context) (*PublishResult, error) {
+	info, err := snapshotInfo(p.mirror.addr, p.was.Note)
+	if err != nil {
+		return nil, err
+	}
+	renewal, err := announce.Renewal(p.mirror.addr.Name, p.was.Item, p.node.hints(p.mirror.addr))
+	if err != nil {
+		return nil, err
+	}
+	published, err := p.put(ctx, renewal.Record, func(item *announce.Item) error { return p.mirror.replaceItem(ctx, item) })
+	if err != nil {
+		return nil, err
+	}
+	if err := p.node.seed(p.mirror); err != nil {
+		return nil, err
+	}
+	return p.result(&PublishResult{}, published, info), nil
+}
+
+// put signs a record and puts it in the DHT.
+func (p *publication) put(ctx context.Context, r refs.Record, save func(*announce.Item) error) (*announce.Published, error) {
+	p.progress(Progress{Stage: "Storing the record"})
+	var last *announce.Item
+	if p.was != nil {
+		last = p.was.Item
+	}
+	published, err := p.node.keeper.Publish(ctx, p.signer, announce.Publication{
+		Name: p.mirror.addr.Name, Record: r, Last: last, Now: time.Now(), Save: save,
+	})
+	if err == nil {
+		p.progress(Progress{Stage: "Storing the record", Done: int64(published.Stored), Total: int64(published.Of), Unit: "nodes", Over: true})
+	}
+	return published, err
+}
+
+func (p *publication) result(res *PublishResult, published *announce.Published, info *swarm.Info) *PublishResult {
+	s := p.mirror.current().Snapshot
+	res.URL, res.Seq, res.Number, res.HeadRef = p.mirror.addr.String(), published.Item.Seq, s.Number, s.Head
+	res.Head, _ = s.HeadOID()
+	res.InfoHash, res.Refs, res.Packs = info.InfoHash(), len(s.Refs), len(s.Packs)
+	res.Stored, res.Asked, res.Expires = published.Stored, published.Of, published.Record.Expires
+	return res
+}

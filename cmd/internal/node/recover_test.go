@@ -1,0 +1,261 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// acceptedOnce sets up alice, who has published, and bob, who has fetched that
+// and not what alice published after it.
+func acceptedOnce(t *testing.T) (bob *person, work *workTree, url string, next func()) {
+	t.Helper()
+	net := loopback(t)
+	alice, work := publisher(t, net, 3)
+	url = alice.publish(work).URL
+	bob = newPerson(t, net)
+	bob.trustPublisher(url)
+	bob.start()
+	bob.fetch(url)
+	return bob, work, url, func() {
+		work.commit("")
+		work.git("branch", "-f", "topic/one")
+		alice.publish(work)
+	}
+}
+
+func (p *person) dir(url string) string {
+	p.t.Helper()
+	a, err := refs.ParseAddress(url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.home.Mirror(a)
+}
+
+// TestKilledWhileAccepting breaks an acceptance at each of its later steps, the
+// way a crash there would leave it, and restarts the node.
+func TestKilledWhileAccepting(t *testing.T) {
+	for _, blocked := range []string{"packs", "snapshots", "snapshot", "record", "pins"} {
+		t.Run(blocked, func(t *testing.T) {
+			bob, work, url, next := acceptedOnce(t)
+			next()
+			// A folder where the file, or a file where the folder, should be:
+			// the step fails and everything after it does not happen.
+			path := filepath.Join(bob.dir(url), "gitpeer", blocked)
+			aside := path + ".aside"
+			if err := os.Rename(path, aside); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(blocked, "s") && blocked != "pins" {
+				os.WriteFile(path, nil, 0o600)
+			} else {
+				os.MkdirAll(filepath.Join(path, "in the way"), 0o700)
+			}
+			if _, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil); err == nil {
+				t.Fatal("the acceptance did not fail")
+			}
+			bob.stop()
+			os.RemoveAll(path)
+			if err := os.Rename(aside, path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(bob.dir(url), "gitpeer", "accepting")); err != nil {
+				t.Fatalf("nothing to finish: %v", err)
+			}
+			bob.start()
+			m, err := openMirror(t.Context(), bob.home, mustAddress(t, url))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.current().Snapshot; got.Number != 2 || !slices.Equal(got.Refs, work.refs()) {
+				t.Errorf("after the restart the mirror has number %d, want 2", got.Number)
+			}
+			if got := bob.fetch(url); got.Changed || !slices.Equal(got.Refs, work.refs()) {
+				t.Errorf("the next fetch: %+v, want nothing new", got)
+			}
+			fsck(t, bob.dir(url))
+		})
+	}
+}
+
+func mustAddress(t *testing.T, url string) refs.Address {
+	t.Helper()
+	a, err := refs.ParseAddress(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// TestUnfinishedInOneProcess lets an acceptance fail and succeed without a
+// restart in between.
+func TestUnfinishedInOneProcess(t *testing.T) {
+	bob, work, url, next := acceptedOnce(t)
+	next()
+	path := filepath.Join(bob.dir(url), "gitpeer", "pins")
+	if err := os.Rename(path, path+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	os.MkdirAll(filepath.Join(path, "in the way"), 0o700)
+	if _, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil); err == nil {
+		t.Fatal("the acceptance did not fail")
+	}
+	os.RemoveAll(path)
+	if got := bob.fetch(url); got.Number != 2 || !slices.Equal(got.Refs, work.refs()) {
+		t.Errorf("Fetch = %+v, want number 2 with all refs", got)
+	}
+}
+
+// TestKilledBeforeAccepting leaves a quarantine behind, as kill -9 during a
+// download does.
+func TestKilledBeforeAccepting(t *testing.T) {
+	bob, _, url, next := acceptedOnce(t)
+	before := bob.mirrorState(mustAddress(t, url))
+	bob.stop()
+	left := filepath.Join(bob.dir(url), "gitpeer", "incoming", quarantinePrefix+"1", "pack")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(left, "tmp_pack_x"), []byte("half a pack"), 0o600)
+	bob.start()
+	if after := bob.mirrorState(mustAddress(t, url)); after != before {
+		t.Errorf("a killed download left something behind:\n%s", after)
+	}
+	next()
+	if got := bob.fetch(url); got.Number != 2 {
+		t.Errorf("the next fetch brought number %d, want 2", got.Number)
+	}
+}
+
+func TestTwoFetchesAtOnce(t *testing.T) {
+	bob, work, url, next := acceptedOnce(t)
+	next()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			got, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
+			if err != nil || !slices.Equal(got.Refs, work.refs()) {
+				t.Errorf("one of four fetches at once: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	fsck(t, bob.dir(url))
+}
+
+func TestInterruptedFetchChangesNothing(t *testing.T) {
+	bob, _, url, next := acceptedOnce(t)
+	next()
+	before := bob.mirrorState(mustAddress(t, url))
+	ctx, cancel := context.WithCancel(t.Context())
+	// Ctrl-C when the snapshot has come and the pack has not.
+	_, err := bob.client.Fetch(ctx, FetchRequest{URL: url}, func(p Progress) {
+		if strings.HasPrefix(p.Stage, "Receiving pack") {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Skipf("the fetch was faster than the interruption: %v", err)
+	}
+	if end, err := bobMirrorIdle(t, bob, url); err != nil {
+		t.Fatal(err)
+	} else {
+		end()
+	}
+	if after := bob.mirrorState(mustAddress(t, url)); after != before {
+		t.Errorf("an interrupted fetch changed the mirror:\nbefore\n%s\nafter\n%s", before, after)
+	}
+	if got := bob.fetch(url); got.Number != 2 {
+		t.Errorf("the next fetch brought number %d, want 2", got.Number)
+	}
+}
+
+// bobMirrorIdle waits until the node has let go of a mirror: a status request
+// does not, so it asks for the next operation by a show.
+func bobMirrorIdle(t *testing.T, p *person, url string) (func(), error) {
+	_, err := p.client.Show(t.Context(), ShowRequest{URL: url}, nil)
+	return func() {}, err
+}
+
+func TestNoPeers(t *testing.T) {
+	net := loopback(t)
+	alice, work := publisher(t, net, 2)
+	url := alice.publish(work).URL
+	alice.stop() // the record stays in the DHT, and nobody has the packs
+	bob := newPerson(t, net)
+	bob.trustPublisher(url)
+	bob.start()
+	_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
+	if e := wantCode(t, err, trust.TryLater); e.Hint == "" || !strings.Contains(e.Message, "peer") {
+		t.Errorf("%+v, want it to speak of peers and say what to do", e)
+	}
+}
+
+func TestOfflineGivesTheLastVerifiedState(t *testing.T) {
+	bob, work, url, _ := acceptedOnce(t)
+	bob.stop()
+	bob.env["GITPEER_BOOTSTRAP"] = "127.0.0.1:9" // discards
+	os.RemoveAll(bob.home.stateDir())            // and knows no other node
+	bob.start()
+	got := bob.fetch(url)
+	if got.Stale == "" || !slices.Equal(got.Refs, work.refs()) {
+		t.Errorf("Fetch offline = %+v, want the last state, said to be stale", got)
+	}
+}
+
+func TestUnknownName(t *testing.T) {
+	net := loopback(t)
+	bob := newPerson(t, net)
+	url := "gitpeer://gp1eesu5gemfww0egd2s4evg2gjz8fr9slxm3wnmuxj9vydvuegu07sevhfqq/nothing"
+	bob.trustPublisher(url)
+	bob.start()
+	_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
+	if e := wantCode(t, err, trust.TryLater); e.Hint == "" {
+		t.Errorf("%+v, want a hint", e)
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to mount a small file system")
+	}
+	net := loopback(t)
+	alice, work := publisher(t, net, 1)
+	blob := make([]byte, 3<<20)
+	rand.NewChaCha8([32]byte{1}).Read(blob)
+	os.WriteFile(filepath.Join(work.dir, "big"), blob, 0o600)
+	work.git("add", "-A")
+	work.git("config", "core.compression", "0")
+	work.git("commit", "-q", "-m", "big")
+	url := alice.publish(work).URL
+	bob := newPerson(t, net)
+	mount := bob.home.Data
+	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=2m"); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	t.Cleanup(func() { exec.Command("umount", "-l", mount).Run() })
+	bob.trustPublisher(url)
+	bob.start()
+	_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
+	if e := wantCode(t, err, trust.TryLater); !strings.Contains(strings.ToLower(e.Message), "no space left") {
+		t.Errorf("message %q, want it to say that the disk is full", e.Message)
+	}
+	if err := syscall.Mount("tmpfs", mount, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	if got := bob.fetch(url); len(got.Refs) != 1 {
+		t.Errorf("with room again: %+v, want the ref", got)
+	}
+}
