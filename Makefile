@@ -1,0 +1,73 @@
+# Commands for people and for CI. `make demo` shows gitpeer at work, `make test`
+# runs the tests; both need only Go, git and make, and install or name the rest.
+
+GO      ?= go
+REPO    ?= .
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 1m
+BENCH   ?= .
+
+# The product is pure Go: one static binary, the same on every machine. The race
+# detector needs cgo; the tags keep the C libraries of the torrent client out.
+BUILD   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)'
+RACE    = CGO_ENABLED=1 $(GO) test -race -tags disable_libutp,nosqlite
+
+# What checks the code, at versions that were tried. They are no dependencies of
+# gitpeer, so they are not in go.mod.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
+
+.PHONY: build install demo test check fmt vet lint vuln race tidy fuzz bench interop soak clean
+
+build:
+	$(BUILD) -o bin/ ./cmd/gitpeer ./cmd/git-remote-gitpeer
+
+PREFIX ?= /usr/local
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install bin/gitpeer bin/git-remote-gitpeer $(DESTDIR)$(PREFIX)/bin
+
+demo: build
+	docs/demo.sh $(REPO)
+
+test:
+	CGO_ENABLED=0 $(GO) test -parallel 8 ./...
+
+check: fmt vet lint vuln race tidy
+
+fmt:
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w:"; echo "$$out"; exit 1; fi
+
+vet:
+	CGO_ENABLED=0 $(GO) vet ./...
+
+lint:
+	CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
+
+# The list of known vulnerabilities is on the network; where it, or the tool,
+# cannot be had, that is said and is no failure. A finding is one.
+vuln:
+	@CGO_ENABLED=0 $(GO) run $(GOVULNCHECK) ./... >vuln.out 2>&1; status=$$?; \
+	if grep -Eq 'vuln.go.dev|Forbidden|no such host|dial tcp|not available' vuln.out && ! grep -q '^Vulnerability #' vuln.out; then \
+		echo "govulncheck: its list cannot be reached from here; skipped"; rm -f vuln.out; \
+	else cat vuln.out; rm -f vuln.out; exit $$status; fi
+
+race:
+	$(RACE) -parallel 8 ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	@set -e; for dir in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -rhoE '^func (Fuzz[A-Za-z0-9_]+)' $$dir/*_test.go | sed 's/func //'); do \
+			echo "$$dir $$target"; CGO_ENABLED=0 $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; \
+	done
+
+bench:
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+clean:
+	rm -rf bin dist
