@@ -84,12 +84,13 @@ type NoPeersError struct {
 	InfoHash refs.InfoHash
 	Stage    Stage
 	Tried    []netip.AddrPort // everything that was tried
+	Nodes    int              // DHT nodes that answered a search for the infohash
 	Waited   time.Duration
 }
 
 func (e *NoPeersError) Error() string {
-	return fmt.Sprintf("no peer for torrent %s after %s (%d addresses tried)",
-		e.InfoHash, e.Waited.Round(time.Millisecond), len(e.Tried))
+	return fmt.Sprintf("no peer for torrent %s after %s (%d addresses tried, %d DHT nodes asked)",
+		e.InfoHash, e.Waited.Round(time.Millisecond), len(e.Tried), e.Nodes)
 }
 
 // StalledError reports a fetch whose connected peers sent nothing useful.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,13 @@ import (
 // Config says how a node listens and what it may use. Only Listen is needed.
 type Config struct {
 	// Listen is the address of the UDP and the TCP socket, "ADDR:PORT"; an empty ADDR is 0.0.0.0,
-	// port 0 takes one that is free for both.
+	// port 0 takes one that is free for both. IPv4 only, as the DHT is.
 	Listen string
+	// Bootstrap lists DHT nodes as HOST:PORT, see [DHTConfig]; empty for none.
+	Bootstrap []string
+	// StateDir is an existing directory for what the node remembers between runs (the DHT's
+	// routing table); "" for nowhere.
+	StateDir string
 	// Logger gets what an operator may want to know. Nil discards it.
 	Logger *slog.Logger
 	// UploadRate and DownloadRate limit the transfer of data, in bytes a second; 0 is no limit.
@@ -54,6 +60,7 @@ var (
 type Node struct {
 	log     *slog.Logger
 	client  *torrent.Client
+	dht     *DHT
 	sockets *sockets
 	bans    *bans
 	banned  atomic.Int64
@@ -61,6 +68,7 @@ type Node struct {
 	ctx    context.Context // ends with the node; for its own goroutines only
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	wake   chan struct{} // of announceLoop
 
 	// ops makes adding and dropping torrents one at a time. It is taken before the library's lock,
 	// never in a callback.
@@ -75,13 +83,14 @@ type Node struct {
 
 // An entry is one torrent of the node.
 type entry struct {
-	hash    refs.InfoHash
-	store   *store
-	torrent *torrent.Torrent
-	found   chan []byte             // metadata with the right hash, at most one
-	known   map[netip.AddrPort]bool // addresses of peers; under Node.mu
-	users   int                     // Seeds and Downloads; under Node.ops
-	loading *Download               // nil once complete; under Node.ops
+	hash     refs.InfoHash
+	store    *store
+	torrent  *torrent.Torrent
+	found    chan []byte             // metadata with the right hash, at most one
+	known    map[netip.AddrPort]bool // addresses of peers; under Node.mu
+	schedule schedule                // under Node.mu
+	users    int                     // Seeds and Downloads; under Node.ops
+	loading  *Download               // nil once complete; under Node.ops
 
 	// mu is held while the library is told something about the torrent that it does not survive
 	// when the torrent is dropped at the same time.
@@ -107,6 +116,7 @@ func Listen(ctx context.Context, cfg Config) (*Node, error) {
 		log:     cfg.Logger,
 		sockets: socks,
 		bans:    newBans(),
+		wake:    make(chan struct{}, 1),
 		entries: make(map[refs.InfoHash]*entry),
 		conns:   make(map[*torrent.PeerConn]*peerConn),
 	}
@@ -114,14 +124,38 @@ func Listen(ctx context.Context, cfg Config) (*Node, error) {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	n.client, err = torrent.NewClient(n.clientConfig(cfg, addr.Addr().Is4()))
-	if err != nil {
+	if err := n.start(cfg); err != nil {
 		n.cancel()
 		socks.close()
-		return nil, fmt.Errorf("starting the torrent client: %w", err)
+		return nil, err
 	}
-	n.attach(cfg, addr.Addr().Is4())
 	return n, nil
+}
+
+// start gives the sockets to the DHT and to the library.
+func (n *Node) start(cfg Config) error {
+	dhtConfig := DHTConfig{Conn: n.sockets.dht, Bootstrap: cfg.Bootstrap, Logger: n.log}
+	if cfg.StateDir != "" {
+		dhtConfig.StateFile = filepath.Join(cfg.StateDir, "dht")
+	}
+	var err error
+	if n.dht, err = NewDHT(dhtConfig); err != nil {
+		return err
+	}
+	if n.client, err = torrent.NewClient(n.clientConfig(cfg)); err != nil {
+		return errors.Join(fmt.Errorf("starting the torrent client: %w", err), n.dht.Close())
+	}
+	n.client.AddDhtServer(dhtPort{n.Addr()})
+	if !cfg.noTCP {
+		n.client.AddDialer(tcpDialer())
+		n.client.AddListener(listener{n.sockets.tcp})
+	}
+	if !cfg.noUTP {
+		n.client.AddDialer(utpDialer{n.sockets.utp})
+		n.client.AddListener(n.sockets.utp)
+	}
+	n.work.Go(func() { n.announceLoop(n.ctx) })
+	return nil
 }
 
 func parseListen(s string) (netip.AddrPort, error) {
@@ -129,18 +163,18 @@ func parseListen(s string) (netip.AddrPort, error) {
 		s = "0.0.0.0" + s
 	}
 	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return a, fmt.Errorf("listen address %q is not ADDR:PORT", s)
+	if err != nil || !a.Addr().Is4() {
+		return a, fmt.Errorf("listen address %q is not ADDR:PORT with an IPv4 address", s)
 	}
 	return a, nil
 }
 
 // clientConfig turns off all that the library does by itself.
-func (n *Node) clientConfig(cfg Config, ip4 bool) *torrent.ClientConfig {
+func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 	c := torrent.NewDefaultClientConfig()
 	c.Slogger = slog.New(quietHandler{n.log.Handler()})
-	c.DisableTCP, c.DisableUTP = true, true // no sockets of its own; see attach
-	c.DisableIPv6, c.DisableIPv4 = ip4, !ip4
+	c.DisableTCP, c.DisableUTP = true, true // no sockets of its own; see start
+	c.DisableIPv6 = true
 	c.NoDHT = true
 	c.PeriodicallyAnnounceTorrentsToDht = false
 	c.DisableTrackers = true
@@ -171,28 +205,11 @@ func (n *Node) clientConfig(cfg Config, ip4 bool) *torrent.ClientConfig {
 	return c
 }
 
-// attach gives the library our sockets.
-func (n *Node) attach(cfg Config, ip4 bool) {
-	network := "4"
-	if !ip4 {
-		network = "6"
-	}
-	if !cfg.noTCP {
-		n.client.AddDialer(tcpDialer("tcp" + network))
-		n.client.AddListener(listener{n.sockets.tcp})
-	}
-	if !cfg.noUTP {
-		delay := utpDelay
-		if cfg.noTCP {
-			delay = 0
-		}
-		n.client.AddDialer(utpDialer{"udp" + network, n.sockets.utp, delay})
-		n.client.AddListener(n.sockets.utp)
-	}
-}
-
 // Addr returns the address of both sockets.
 func (n *Node) Addr() netip.AddrPort { return n.sockets.addr() }
+
+// DHT returns the node's half of the DHT, which shares its UDP port.
+func (n *Node) DHT() *DHT { return n.dht }
 
 // Close ends all transfers, connections and sockets. Downloads fail with [ErrClosed]; their files
 // remain, and a later fetch goes on with them.
@@ -221,8 +238,7 @@ func (n *Node) Close() error {
 	for _, e := range entries {
 		e.drop()
 	}
-	errs := n.client.Close()
-	errs = append(errs, n.sockets.close())
+	errs := append(n.client.Close(), n.dht.Close(), n.sockets.close())
 	n.work.Wait()
 	return errors.Join(errs...)
 }
@@ -245,6 +261,7 @@ func (n *Node) add(hash refs.InfoHash, st *store, d *Download, info []byte) (*en
 		DisableInitialPieceCheck: true,
 	})
 	e.torrent = t
+	n.wakeUp()
 	return e, nil
 }
 

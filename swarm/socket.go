@@ -24,7 +24,7 @@ const (
 	portAttempts = 32
 )
 
-// sockets are the TCP and the UDP socket of a node, on one address. The UDP socket carries uTP and
+// sockets are the TCP and the UDP socket of a node, on one IPv4 address. The UDP socket carries uTP and
 // the DHT (BEP 29: they cannot be confused, a DHT message begins with "d").
 type sockets struct {
 	tcp net.Listener
@@ -35,17 +35,13 @@ type sockets struct {
 
 // listenSockets opens both sockets. A port of 0 takes one that is free for both.
 func listenSockets(addr netip.AddrPort) (*sockets, error) {
-	network := "4"
-	if !addr.Addr().Is4() {
-		network = "6"
-	}
 	for attempt := 1; ; attempt++ {
-		tcp, err := net.Listen("tcp"+network, addr.String())
+		tcp, err := net.Listen("tcp4", addr.String())
 		if err != nil {
 			return nil, err
 		}
 		port := uint16(tcp.Addr().(*net.TCPAddr).Port)
-		udp, err := net.ListenUDP("udp"+network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr.Addr(), port)))
+		udp, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr.Addr(), port)))
 		if err == nil {
 			return newSockets(tcp, udp)
 		}
@@ -176,25 +172,21 @@ func (l listener) Accept() (net.Conn, error) {
 }
 
 // tcpDialer dials from any port.
-func tcpDialer(network string) torrent.Dialer {
-	return torrent.NetworkDialer{Network: network, Dialer: &net.Dialer{FallbackDelay: -1, KeepAlive: -1}}
+func tcpDialer() torrent.Dialer {
+	return torrent.NetworkDialer{Network: "tcp4", Dialer: &net.Dialer{FallbackDelay: -1, KeepAlive: -1}}
 }
 
 // utpDialer dials from the node's port, a little later than TCP.
-type utpDialer struct {
-	network string
-	socket  *utp.Socket
-	delay   time.Duration
-}
+type utpDialer struct{ socket *utp.Socket }
 
-func (d utpDialer) DialerNetwork() string { return d.network }
+func (utpDialer) DialerNetwork() string { return "udp4" }
 
 func (d utpDialer) Dial(ctx context.Context, addr string) (net.Conn, error) {
-	t := time.NewTimer(d.delay)
+	t := time.NewTimer(utpDelay)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return d.socket.DialContext(ctx, d.network, addr)
+		return d.socket.DialContext(ctx, "udp4", addr)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -55,7 +55,8 @@ func (d *Download) watch(ctx context.Context) {
 func (d *Download) stalled(p Progress, waited time.Duration) error {
 	if p.Peers == 0 {
 		return &NoPeersError{
-			InfoHash: d.req.InfoHash, Stage: p.Stage, Tried: d.node.knownPeers(d.entry), Waited: waited,
+			InfoHash: d.req.InfoHash, Stage: p.Stage, Waited: waited,
+			Tried: d.node.knownPeers(d.entry), Nodes: d.node.searched(d.entry),
 		}
 	}
 	return &StalledError{InfoHash: d.req.InfoHash, Progress: p, Waited: waited}

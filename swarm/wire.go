@@ -45,7 +45,8 @@ type peerConn struct {
 	availability bool           // it has said what it has
 	handshakes   int
 	holepunches  int
-	answered     int // metadata requests
+	answered     int  // metadata requests
+	met          bool // its DHT node
 	metadata     metadataPeer
 }
 
@@ -145,8 +146,11 @@ func (p *peerConn) judgeMessage(m *pp.Message) messageVerdict {
 		return p.judgeBlock(m)
 	case pp.Extended:
 		return p.judgeExtended(m)
+	case pp.Port:
+		p.node.meet(p, m.Port)
+		return drop
 	default:
-		// Port, suggest, allowed fast: not used. Hashes, hash request, hash reject: version 2.
+		// Suggest, allowed fast: not used. Hashes, hash request, hash reject: version 2.
 		return drop
 	}
 }

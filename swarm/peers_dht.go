@@ -1,0 +1,176 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/anacrolix/dht/v2/krpc"
+	"github.com/anacrolix/torrent"
+
+	"github.com/gitpeer/gitpeer/announce"
+)
+
+// The peers of a repository meet at its rendezvous (announce). Each torrent is announced under its
+// infohash as well: that is where clients of others look for it. The library could do that, but
+// with the wrong port behind a wrapper, one goroutine a torrent, and no second try for a quarter of
+// an hour when there was no network. Here one goroutine goes through the torrents as they fall due.
+const (
+	// announceInterval is well below the 45 minutes for which nodes keep a peer.
+	announceInterval = 25 * time.Minute
+	// firstSearch and lastSearch are how soon a download looks for peers again.
+	firstSearch = 10 * time.Second
+	lastSearch  = 5 * time.Minute
+	// announceRetry is how soon a seed tries again when no DHT node answered.
+	announceRetry = 30 * time.Second
+	// parallelAnnounces is how many torrents walk through the DHT at once.
+	parallelAnnounces = 4
+	// announceTime bounds one walk and the announcing after it.
+	announceTime = 30 * time.Second
+)
+
+// schedule is when a torrent is due to be looked up and announced; under Node.mu.
+type schedule struct {
+	due     time.Time
+	running bool
+	wait    time.Duration // of a download, the current pause
+	nodes   int           // DHT nodes that answered the last search
+}
+
+// announceLoop announces torrents as they fall due, until ctx ends.
+func (n *Node) announceLoop(ctx context.Context) {
+	slots := make(chan struct{}, parallelAnnounces)
+	for {
+		e, pause := n.nextDue(time.Now())
+		if e == nil {
+			t := time.NewTimer(pause)
+			select {
+			case <-t.C:
+			case <-n.wake:
+			case <-ctx.Done():
+			}
+			t.Stop()
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		n.work.Go(func() {
+			defer func() { <-slots }()
+			n.announce(ctx, e)
+		})
+	}
+}
+
+// nextDue takes the torrent that is due longest; or says how long none is.
+func (n *Node) nextDue(now time.Time) (*entry, time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var first *entry
+	for _, e := range n.entries {
+		if !e.schedule.running && (first == nil || e.schedule.due.Before(first.schedule.due)) {
+			first = e
+		}
+	}
+	switch {
+	case first == nil:
+		return nil, announceInterval
+	case first.schedule.due.After(now):
+		return nil, first.schedule.due.Sub(now)
+	}
+	first.schedule.running = true
+	return first, 0
+}
+
+// announce looks a torrent up in the DHT, takes the peers found there, and announces it.
+func (n *Node) announce(ctx context.Context, e *entry) {
+	ctx, cancel := context.WithTimeout(ctx, announceTime)
+	defer cancel()
+	target := announce.Target(e.hash)
+	found, err := n.dht.FindPeers(ctx, target)
+	accepted := 0
+	if found != nil {
+		n.AddPeers(e.hash, found.Peers)
+		if err == nil {
+			accepted, err = n.dht.Announce(ctx, found.Closest, target, n.Addr().Port())
+		}
+	}
+	n.log.Debug("announced torrent", "infohash", e.hash, "nodes", accepted, "err", err)
+
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := &e.schedule
+	s.running = false
+	if found != nil {
+		s.nodes = found.Answered
+	}
+	s.due = time.Now().Add(s.pause(e.loading != nil, accepted > 0))
+	n.wakeUp()
+}
+
+// pause is how long a torrent can wait for its next announcement.
+func (s *schedule) pause(incomplete, announced bool) time.Duration {
+	switch {
+	case incomplete:
+		s.wait = min(max(firstSearch, 2*s.wait), lastSearch)
+		return s.wait
+	case !announced:
+		s.wait = min(max(announceRetry, 2*s.wait), announceInterval)
+		return s.wait
+	default:
+		s.wait = 0
+		return announceInterval + rand.N(announceInterval/5)
+	}
+}
+
+// wakeUp makes the announce loop look again.
+func (n *Node) wakeUp() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// searched returns how many DHT nodes answered the last search for a torrent.
+func (n *Node) searched(e *entry) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return e.schedule.nodes
+}
+
+// meet makes the acquaintance of the DHT node of a peer, which said its port (BEP 5).
+func (n *Node) meet(p *peerConn, port uint16) {
+	if p.met || port == 0 || !p.addr.IsValid() {
+		return
+	}
+	p.met = true
+	n.work.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, announceTime)
+		defer cancel()
+		n.dht.Meet(ctx, netip.AddrPortFrom(p.addr.Addr(), port))
+	})
+}
+
+// dhtPort is all that the library knows of the DHT: its port, to tell the peers.
+type dhtPort struct{ addr netip.AddrPort }
+
+var _ torrent.DhtServer = dhtPort{}
+
+func (d dhtPort) Addr() net.Addr            { return net.UDPAddrFromAddrPort(d.addr) }
+func (dhtPort) ID() (id [20]byte)           { return id }
+func (dhtPort) Stats() any                  { return nil }
+func (dhtPort) WriteStatus(io.Writer)       {}
+func (dhtPort) AddNode(krpc.NodeInfo) error { return nil }
+func (dhtPort) Ping(*net.UDPAddr)           {}
+func (dhtPort) Announce([20]byte, int, bool) (torrent.DhtAnnounce, error) {
+	return nil, errors.New("swarm: the library does not announce")
+}
