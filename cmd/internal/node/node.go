@@ -27,7 +27,7 @@ type Options struct {
 	Getenv  func(string) string // GITPEER_LISTEN, GITPEER_BOOTSTRAP
 	Log     *slog.Logger
 	Version string
-	Stall   time.Duration // how long a download waits for the next byte; 0: the swarm's default
+	Stall   time.Duration               // how long a download waits for the next byte; 0: the swarm's default
 	Ready   func(listen netip.AddrPort) // called once the node answers, if not nil
 }
 
