@@ -88,11 +88,11 @@ func compact(a netip.AddrPort) []byte {
 }
 
 func (n *Network) addLiar(id swarm.NodeID) (*hostile, error) {
-	conn, err := n.listen()
+	conn, err := n.Listen()
 	if err != nil {
 		return nil, err
 	}
-	h := &hostile{id: id, conn: &link{PacketConn: conn, weather: n.weather}, done: make(chan struct{})}
+	h := &hostile{id: id, conn: conn, done: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.hostile = append(n.hostile, h)
@@ -151,14 +151,34 @@ func parseQuery(packet []byte, self swarm.NodeID) (Query, bool) {
 	return q, true
 }
 
-// Reply returns a well-formed answer to q whose "r" has, beside the id, the
-// encoded fields given: keys and values in order, after "id" and before
-// nothing.
+// Reply returns a well-formed answer to q. Its "r" has, after the id, the
+// encoded fields given: keys above "id" with their values, in order.
 func Reply(q Query, fields []byte) []byte {
 	b := bencode.AppendString([]byte("d1:rd2:id"), q.Self[:])
 	b = append(append(b, fields...), "e1:t"...)
 	b = bencode.AppendString(b, q.Tx)
 	return append(b, "1:y1:re"...)
+}
+
+// ReplyError returns an error as the answer to q.
+func ReplyError(q Query, code int, message string) []byte {
+	b := bencode.AppendString(bencode.AppendInt([]byte("d1:el"), int64(code)), message)
+	b = bencode.AppendString(append(b, "e1:t"...), q.Tx)
+	return append(b, "1:y1:ee"...)
+}
+
+// RefusesPuts gives tokens and answers each put with an error. Before is what
+// it answers to a get, nil for no item.
+func RefusesPuts(code int, message string, before *announce.Item) Behaviour {
+	return func(q Query) []byte {
+		switch {
+		case q.Method == "put":
+			return ReplyError(q, code, message)
+		case before != nil:
+			return Holds(before)(q)
+		}
+		return Reply(q, token(nil))
+	}
 }
 
 // holding answers get with the item fields that mangle makes of item, and

@@ -113,12 +113,12 @@ func (n *Network) start(ctx context.Context) error {
 const rates = 10_000
 
 func (n *Network) newDHT(bootstrap []string) (*swarm.DHT, error) {
-	conn, err := n.listen()
+	conn, err := n.Listen()
 	if err != nil {
 		return nil, err
 	}
 	d, err := swarm.NewDHT(swarm.DHTConfig{
-		Conn: &link{PacketConn: conn, weather: n.weather}, Bootstrap: bootstrap, NodeID: n.randomID(),
+		Conn: conn, Bootstrap: bootstrap, NodeID: n.randomID(),
 		Logger: n.opts.Logger, SendRate: rates, QueryRate: rates,
 	})
 	if err != nil {
@@ -238,6 +238,16 @@ func (n *Network) TryJoin(ctx context.Context) (*swarm.DHT, error) {
 		return d, fmt.Errorf("%w: %w", ErrNotJoined, err)
 	}
 	return d, nil
+}
+
+// Listen returns one more socket of the network, out in its weather, for a
+// node that a test configures itself or for none. The caller closes it.
+func (n *Network) Listen() (net.PacketConn, error) {
+	conn, err := n.listen()
+	if err != nil {
+		return nil, err
+	}
+	return &link{PacketConn: conn, weather: n.weather}, nil
 }
 
 // Kill makes nodes unreachable: what they send and what is sent to them is

@@ -98,14 +98,18 @@ func TestPutReachesTheTrueClosest(t *testing.T) {
 		if sent := net.PacketsSent() - before; sent > 300 {
 			t.Errorf("a put takes %d packets, want some 200", sent)
 		}
-		nearest, right := net.Closest(target(), 20), 0
-		for _, d := range net.Holders(target(), 5) {
-			if slices.Contains(nearest, d) {
+		// The two joined nodes are not in anybody's table yet.
+		nearest := slices.DeleteFunc(net.Closest(target(), 22), func(d *swarm.DHT) bool { return d == publisher || d == reader })
+		held, right := net.Holders(target(), 5), 0
+		for i, d := range nearest {
+			if slices.Contains(held, d) {
 				right++
+			} else if i < 8 {
+				t.Errorf("the node nearest but %d does not hold it", i)
 			}
 		}
-		if right < 18 { // the two joined ones are not in anybody's table yet
-			t.Errorf("%d of the 20 closest nodes hold it, want 18 at least", right)
+		if right < 15 { // 17 to 20; nodes name 8 others, so the outer ones are found by luck
+			t.Errorf("%d of the 20 nearest nodes hold it, want 15 at least", right)
 		}
 		l := mustFind(t, reader, 5)
 		if l.Took > time.Second || l.Asked > 60 {
