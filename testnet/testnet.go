@@ -58,6 +58,7 @@ type Network struct {
 // test ends. In a synctest bubble call it inside the bubble.
 func New(t TB, o Options) *Network {
 	t.Helper()
+	calmRace(t)
 	wire := newFabric()
 	n := newNetwork(o, func() (net.PacketConn, error) { return wire.listen(), nil })
 	t.Cleanup(n.Close)

@@ -218,8 +218,8 @@ func TestLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testnet.New(t, testnet.Options{Nodes: 40, Latency: 30 * time.Millisecond, Loss: 0.1})
 		publisher, reader := net.Join(), net.Join()
-		if got := put(t, publisher, 1); got < 15 {
-			t.Errorf("with 10 %% loss stored on %d nodes, want 15 at least", got)
+		if got := put(t, publisher, 1); got < 12 {
+			t.Errorf("with 10 %% loss stored on %d nodes, want 12 at least", got)
 		}
 		mustFind(t, reader, 1)
 	})
