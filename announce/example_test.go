@@ -36,15 +36,9 @@ func Example() {
 		return
 	}
 	fmt.Printf("snapshot %d, at %v; %d of %d nodes agree\n", found.Record.Number, found.Peers, found.Agreed, found.Answered)
-
-	// Later, with what was found as the floor, an old record is not believed.
-	floor := announce.Floor{Seq: found.Item.Seq + 1}
-	_, err = announce.Resolve(ctx, dht, tools, floor, time.Now())
-	fmt.Printf("%T\n", err)
 	// Output:
 	// stored on 20 of 20 nodes
 	// snapshot 1, at [192.0.2.1:7000]; 20 of 20 nodes agree
-	// *announce.RollbackError
 }
 
 // Anybody who holds a signed item may keep it from being forgotten.
