@@ -280,8 +280,28 @@ func TestA26BackdatedByExpiredKey(t *testing.T) {
 	w.want(p, nil, w.publish(branch("main", w.commit(old, day(99), step))), "main", BadTime)
 	pins := w.accept(p, nil, w.publish(branch("main", late)))
 	w.want(p, pins, w.publish(branch("main", backdated)), "main", BadTime)
+	// A clock that went back is no harm while the key is valid.
+	w.want(p, nil, w.publish(branch("main", w.commit(alice, day(100), late))), "main", OK)
 	// An expired key cannot tag it either.
 	w.want(p, pins, w.publish(branch("main", late), w.tag(old, "v1", day(99), late)), "v1", BadTime)
+}
+
+func TestA26BackdatedBySupersededKey(t *testing.T) {
+	w := newWorld(t)
+	alice, old := newPerson(t, "alice"), newPerson(t, "old")
+	root := w.commit(alice, day(1))
+	before := w.commit(old, day(50), root)
+	late := w.commit(alice, day(200), before)
+	backdated := w.commit(old, day(99), late)
+	if err := old.entity.Revoke(packet.KeySuperseded, "", old.at(day(100))); err != nil {
+		t.Fatal(err)
+	}
+	w.signer(alice)
+	w.signer(old)
+	w.repo("introduction = " + string(root))
+	p := w.policy()
+	w.want(p, nil, w.publish(branch("main", late)), "main", OK)
+	w.want(p, nil, w.publish(branch("main", backdated)), "main", BadTime)
 }
 
 func TestA26RetiredSigner(t *testing.T) {

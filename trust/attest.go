@@ -128,6 +128,7 @@ func (v *verifier) timely(a attestation, sig *pgpSignature, key *keys.SigningKey
 		}
 	}
 	a.hard = a.hard || a.by.signer.Revoked
+	a.claimed = "" // by says it; a history holds many of these
 	return a
 }
 

@@ -185,6 +185,7 @@ func (j *judge) decide() *Decision {
 	}
 	for _, g := range j.groups {
 		j.pinned(g)
+		j.quorum(g)
 	}
 	for _, g := range j.groups {
 		j.authenticate(g, introduction)
@@ -230,9 +231,6 @@ func (j *judge) group(introduction []refs.OID) []*candidate {
 			g.auth = j.pins.authenticated(g.digest)
 			groups[rule] = g
 			j.groups = append(j.groups, g)
-		}
-		if rule.Quorum > 1 {
-			c.refuse(NoQuorum, fmt.Sprintf("the rule asks for %d publishers, and only one was heard", rule.Quorum))
 		}
 		g.refs = append(g.refs, c)
 	}
@@ -323,6 +321,35 @@ func (j *judge) pinned(g *group) {
 		}
 		if pin.OID != c.ref.OID || pin.Peeled != c.ref.Peeled {
 			c.refuse(Moved, fmt.Sprintf("tags do not change, and this one was %s before", pin.OID))
+		}
+	}
+}
+
+// quorum refuses refs that too few of the repository's publishers have: a
+// publisher has a branch if its own tip is the same or a descendant, and a tag
+// if it lists the same object.
+func (j *judge) quorum(g *group) {
+	if g.rule.Quorum <= 1 {
+		return
+	}
+	for _, c := range g.refs {
+		if c.settled() {
+			continue
+		}
+		heard := 1
+		for _, other := range j.scope.others(j.snapshot.Repository) {
+			theirs, ok := other.pin(c.ref.Name)
+			if ok && theirs.OID != c.ref.OID && c.ref.Name.IsBranch() {
+				ok, _ = j.history.isAncestor(c.ref.OID, theirs.OID)
+			} else if ok {
+				ok = theirs.OID == c.ref.OID
+			}
+			if ok {
+				heard++
+			}
+		}
+		if heard < g.rule.Quorum {
+			c.refuse(NoQuorum, fmt.Sprintf("%d of the publishers have it; the rule asks for %d", heard, g.rule.Quorum))
 		}
 	}
 }

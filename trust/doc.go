@@ -61,11 +61,11 @@
 // # Time
 //
 // A signature's time t is that of its hashed area. It is at most 15 minutes in
-// the future, and the key and its certificate were valid at t. Beyond that it
-// may not lie more than 24 hours before the latest signature in the history
-// that it follows: once a branch holds a commit later than a key's expiry, that
-// key signs no descendant, whatever time it claims. A key revoked softly
-// (superseded, retired) keeps what it signed before; one revoked hard (no
+// the future, and the key and its certificate were valid at t. They were also
+// valid 24 hours before the latest signature in the history that it follows:
+// once a branch holds a commit later than a key's expiry, that key signs no
+// descendant, whatever time it claims. A key revoked softly (superseded,
+// retired) keeps what it signed before, in both senses; one revoked hard (no
 // reason, compromise) keeps only ancestors of a checkpoint that trust.conf
 // names, and what it lists as good. retired-at limits a signer to a commit and
 // its ancestors, needs no clock, and is the way to remove a person whose SSH

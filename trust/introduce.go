@@ -153,6 +153,9 @@ func countSigners(p *Policy, s *refs.Snapshot, o Objects, now time.Time) []*sign
 		}
 		att := v.tip(o, r)
 		key := fmt.Sprint(att.code, " ", att.claimed)
+		if att.by != nil {
+			key = fmt.Sprint(att.code, " ", att.by.fingerprint())
+		}
 		if counts[key] == nil {
 			counts[key] = &signerCount{att: att, ref: r}
 		}

@@ -48,6 +48,7 @@ type Policy struct {
 	byKeyID       map[uint64]*authority // for signatures that only have a key id
 	bySSH         map[string]*authority // SSH wire format
 	rewind        bool                  // see WithRewind
+	statements    []*Pins               // see WithStatements
 }
 
 // A Publisher gives a publisher a petname, and may trust all its repositories.
@@ -232,6 +233,34 @@ func (p *Policy) WithRewind() *Policy {
 	copied := *p
 	copied.rewind = true
 	return &copied
+}
+
+// WithStatements returns the policy with what was accepted from publishers,
+// for rules that ask for a quorum. Decide's Objects should be able to read what
+// those publishers' refs lead to; what it cannot read does not count.
+func (p *Policy) WithStatements(accepted ...*Pins) *Policy {
+	copied := *p
+	copied.statements = accepted
+	return &copied
+}
+
+// others returns what was accepted from the other publishers of a repository.
+func (s *scope) others(a refs.Address) []*Pins {
+	allowed := map[keys.ID]bool{s.repo.URL.Publisher: true}
+	for _, q := range s.policy.Publishers {
+		if slices.Contains(s.repo.Publishers, q.Name) {
+			allowed[q.Key] = true
+		}
+	}
+	allowed[a.Publisher] = false
+	var found []*Pins
+	for _, pins := range s.policy.statements {
+		if pins.Repository.Name == a.Name && allowed[pins.Repository.Publisher] {
+			allowed[pins.Repository.Publisher] = false // each has one voice
+			found = append(found, pins)
+		}
+	}
+	return found
 }
 
 // Signer returns the signer of that name.

@@ -5,11 +5,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
-// monotoneSkew is how much older than the history before it a signature may
-// be. Of 134 600 edges between commits of eight real projects, three exceed it.
+// monotoneSkew is how much earlier than the history before it a signature is
+// believed to have been made: clocks differ, and people rebase.
 const monotoneSkew = 24 * time.Hour
 
 // authenticate gives the candidates of a group their verdicts, by the mode of
@@ -342,8 +343,8 @@ func (w *walk) judge(i int32, parents []int32) {
 	}
 	code, why := w.j.authorized(w.g, c.oid, c.oid, &c.att)
 	good := slices.Contains(w.j.scope.repo.Good, c.oid)
-	if code == OK && !good && c.att.time != 0 {
-		if code, why = monotone(c.att.time, v.mark); code == OK {
+	if code == OK && !good {
+		if code, why = c.att.timely(v.mark); code == OK {
 			v.mark = max(v.mark, c.att.time)
 		}
 	}
@@ -363,13 +364,30 @@ func (w *walk) tell(i int32) {
 	w.j.each(told)
 }
 
-// monotone holds a signature's time against the latest one before it: a key
-// that has expired cannot sign on top of a history that knows it, whatever
-// time it claims.
-func monotone(signed, mark int64) (Code, string) {
-	if mark != 0 && signed < mark-int64(monotoneSkew/time.Second) {
-		return BadTime, fmt.Sprintf("was signed on %s, but follows a commit signed on %s",
-			time.Unix(signed, 0).UTC().Format(time.DateOnly), time.Unix(mark, 0).UTC().Format(time.DateOnly))
+// timely holds a signature against the latest one in the history before it. It
+// cannot have been made before that, so the key must have been valid then as
+// well, a day's skew aside: a key that expired, or was revoked softly, cannot
+// sign on top of a history that is later than that, whatever time it claims.
+//
+// A signature that claims too early a time with a key that is still valid gains
+// nothing by it, and is let be: in the 92 911 commits of guix there are 140.
+func (a *attestation) timely(mark int64) (Code, string) {
+	if a.by == nil || a.by.pgp == nil || mark == 0 {
+		return OK, "" // SSH signatures carry no time: retired-at limits them
+	}
+	latest := time.Unix(mark, 0).UTC()
+	made := latest.Add(-monotoneSkew)
+	if made.Unix() <= a.time {
+		return OK, ""
+	}
+	key := a.by.pgp
+	after := fmt.Sprintf("claims to be signed on %s, but follows a commit signed on %s, when the key %s",
+		time.Unix(a.time, 0).UTC().Format(time.DateOnly), latest.Format(time.DateOnly), key.Fingerprint)
+	switch r := key.Revoked; {
+	case key.At(made) != keys.KeyValid:
+		return BadTime, after + " was no longer valid"
+	case r != nil && !r.Hard && !made.Before(r.At):
+		return BadTime, fmt.Sprintf("%s had been revoked (%s)", after, r.Reason)
 	}
 	return OK, ""
 }
@@ -410,7 +428,7 @@ func (w *walk) finish(c *candidate, tip int32) {
 		mark = w.marks[tip]
 	}
 	if c.tag != nil && w.g.rule.Tags != TagsAny {
-		if code, why := monotone(c.tag.time, mark); c.tag.time != 0 && code != OK && !slices.Contains(w.j.scope.repo.Good, c.ref.OID) {
+		if code, why := c.tag.timely(mark); code != OK && !slices.Contains(w.j.scope.repo.Good, c.ref.OID) {
 			c.refuse(code, "the tag "+why)
 		}
 		return
