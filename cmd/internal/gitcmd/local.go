@@ -1,0 +1,137 @@
+package gitcmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// Resolve finds the objects that names stand for, in the order of the names.
+// A name is anything that git rev-parse would take for one object. An absent
+// one gives the empty OID.
+func (r Repo) Resolve(ctx context.Context, names []string) ([]refs.OID, error) {
+	var in bytes.Buffer
+	for _, name := range names {
+		if name == "" || strings.ContainsAny(name, "\n\x00") {
+			return nil, fmt.Errorf("%q is not the name of an object", name)
+		}
+		// On standard input nothing is taken for an option.
+		fmt.Fprintln(&in, name)
+	}
+	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname)"), &in)
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	if len(lines) != len(names) {
+		return nil, fmt.Errorf("git cat-file answered %d lines to %d names", len(lines), len(names))
+	}
+	oids := make([]refs.OID, len(names))
+	for i, line := range lines {
+		if !strings.Contains(line, " ") { // else "NAME missing" or "NAME ambiguous"
+			oids[i] = refs.OID(line)
+		}
+	}
+	return oids, nil
+}
+
+// A Service is one of the programs by which git serves a repository, with the
+// streams that it talks over.
+type Service struct {
+	Name     string // upload-pack or upload-archive
+	Protocol string // GIT_PROTOCOL, such as "version=2"
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+}
+
+// Serve serves the branches and tags of the repository, and to a partial clone
+// whatever object it asks for, until the client is satisfied.
+func (r Repo) Serve(ctx context.Context, s Service) error {
+	cmd := r.Command(ctx,
+		"-c", "uploadpack.allowFilter=true",
+		"-c", "uploadpack.allowAnySHA1InWant=true",
+		"-c", "lsrefs.unborn=advertise",
+		"-c", "transfer.hideRefs=refs",
+		"-c", "transfer.hideRefs=!refs/heads",
+		"-c", "transfer.hideRefs=!refs/tags",
+		s.Name, r.Dir)
+	cmd.Env = without(cmd.Env, "GIT_DIR")
+	if s.Protocol != "" {
+		cmd.Env = append(cmd.Env, "GIT_PROTOCOL="+s.Protocol)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Stdin, s.Stdout, s.Stderr
+	if err := cmd.Run(); err != nil {
+		return &Error{Command: s.Name, Err: err}
+	}
+	return nil
+}
+
+// CopyPack packs what tips reach and bases do not, with the tags on the way,
+// and adds it to another repository, whose git checks every object.
+func (r Repo) CopyPack(ctx context.Context, tips, bases []refs.OID, to Repo) error {
+	var in bytes.Buffer
+	for _, oid := range tips {
+		fmt.Fprintln(&in, oid)
+	}
+	for _, oid := range bases {
+		fmt.Fprintf(&in, "^%s\n", oid)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pack := r.Command(ctx, "pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset", "--include-tag")
+	said := &tail{max: maxStderr}
+	pack.Stdin, pack.Stderr = &in, said
+	stream, err := pack.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := pack.Start(); err != nil {
+		return failure(pack, said, err)
+	}
+	_, indexErr := run(to.Command(ctx, "index-pack", "--stdin"), stream)
+	if indexErr != nil {
+		cancel()
+	}
+	return errors.Join(indexErr, failure(pack, said, pack.Wait()))
+}
+
+// HasObjects reports whether any object can be read in the repository:
+// packed, loose or borrowed.
+func (w *Work) HasObjects() (bool, error) {
+	if info, err := os.Stat(filepath.Join(w.Objects, "info", "alternates")); err == nil && info.Size() > 0 {
+		return true, nil
+	}
+	// Packs live in pack, loose objects in folders of two digits.
+	for _, pattern := range []string{"pack/*.pack", "[0-9a-f][0-9a-f]/*"} {
+		found, err := filepath.Glob(filepath.Join(globEscape(w.Objects), pattern))
+		if err != nil || len(found) > 0 {
+			return len(found) > 0, err
+		}
+	}
+	return false, nil
+}
+
+// Packed reports whether everything in the repository lies in packs of its own
+// pack folder, so that those packs alone are the repository.
+func (r Repo) Packed() (bool, error) {
+	for _, file := range []string{"shallow", "objects/info/alternates"} {
+		if _, err := os.Stat(filepath.Join(r.Dir, file)); !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
+	}
+	for _, pattern := range []string{"objects/[0-9a-f][0-9a-f]/*", "objects/pack/*.promisor"} {
+		found, err := filepath.Glob(filepath.Join(globEscape(r.Dir), pattern))
+		if err != nil || len(found) > 0 {
+			return false, err
+		}
+	}
+	return true, nil
+}
