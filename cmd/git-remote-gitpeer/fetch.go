@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
-	"github.com/gitpeer/gitpeer/cmd/internal/ui"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -31,11 +30,8 @@ func (h *helper) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if work.ObjectFormat != h.state.ObjectFormat {
-		return &ui.HintError{
-			Err:  fmt.Errorf("the repository has %s object ids, and this one %s", h.state.ObjectFormat, work.ObjectFormat),
-			Hint: "git clone " + h.state.URL,
-		}
+	if err := h.sameFormat(work); err != nil {
+		return err
 	}
 	var oids []refs.OID
 	for _, want := range wants {

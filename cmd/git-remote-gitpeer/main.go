@@ -43,14 +43,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		agent:    os.Getenv("SSH_AUTH_SOCK"),
 		peers:    list(os.Getenv("GITPEER_PEERS")),
 		rewind:   os.Getenv("GITPEER_ALLOW_REWIND") == "1",
-		dial: func(ctx context.Context) (client, error) {
-			exe, err := node.Executable(os.Getenv)
-			if err != nil {
-				return nil, &ui.HintError{Err: fmt.Errorf("cannot find the node's program: %w", err),
-					Hint: "put gitpeer beside git-remote-gitpeer, or into a folder of PATH"}
-			}
-			return node.Dial(ctx, home, exe)
-		},
+		dial:     func(ctx context.Context) (client, error) { return dial(ctx, home) },
 	}
 	err = h.serve(ctx, stdin, stdout)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -58,6 +51,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return ui.Internal
 	}
 	return u.Fail(err)
+}
+
+// dial connects to the user's node and starts one if none runs.
+func dial(ctx context.Context, home node.Home) (client, error) {
+	c, err := node.Connect(ctx, home)
+	if !errors.Is(err, node.ErrNotRunning) {
+		return c, err
+	}
+	exe, err := node.Executable(os.Getenv)
+	if err != nil {
+		return nil, &ui.HintError{Err: fmt.Errorf("cannot find the node's program: %w", err),
+			Hint: "put gitpeer beside git-remote-gitpeer, or into a folder of PATH"}
+	}
+	return node.Dial(ctx, home, exe)
 }
 
 // list splits a list of an environment variable.

@@ -34,6 +34,7 @@ type line struct {
 	verb    verb
 	name    string   // option: its name
 	value   string   // option: its value, as it stands there; may be C-quoted
+	bare    bool     // option: there is no value, which means true (git 2.39: "option object-format")
 	oid     refs.OID // fetch
 	ref     string   // fetch: what it is called; not checked, for it decides nothing
 	force   bool     // push
@@ -65,8 +66,11 @@ func parseLine(text string) (line, error) {
 
 func parseOption(rest string) (line, error) {
 	name, value, ok := strings.Cut(rest, " ")
-	if !ok || name == "" {
-		return line{}, fmt.Errorf("option from git without a value: %q", rest)
+	if name == "" {
+		return line{}, fmt.Errorf("option from git without a name: %q", rest)
+	}
+	if !ok {
+		return line{verb: verbOption, name: name, value: "true", bare: true}, nil
 	}
 	return line{verb: verbOption, name: name, value: value}, nil
 }
@@ -99,6 +103,9 @@ func parsePush(rest string) (line, error) {
 func (l line) format() string {
 	switch l.verb {
 	case verbOption:
+		if l.bare {
+			return "option " + l.name
+		}
 		return "option " + l.name + " " + l.value
 	case verbFetch:
 		return "fetch " + string(l.oid) + " " + l.ref

@@ -29,22 +29,37 @@ func (h *helper) listForPush(ctx context.Context) error {
 	if err := h.mine(h.state.URL); err != nil {
 		return err
 	}
+	work, err := gitcmd.Locate(ctx, h.gitDir)
+	if err != nil {
+		return err
+	}
 	var lines []string
-	if h.options.format {
-		format := h.state.ObjectFormat
-		if h.state.Mirror == "" { // nothing was published yet, so it will be what this is
-			work, err := gitcmd.Locate(ctx, h.gitDir)
-			if err != nil {
-				return err
-			}
-			format = work.ObjectFormat
+	if h.state.Mirror != "" {
+		if err := h.sameFormat(work); err != nil {
+			return err
 		}
-		lines = append(lines, ":object-format "+string(format))
+	}
+	if h.options.format {
+		// As long as nothing is published it will be what this repository is.
+		lines = append(lines, ":object-format "+string(work.ObjectFormat))
 	}
 	for _, ref := range h.state.Refs {
 		lines = append(lines, string(ref.OID)+" "+string(ref.Name))
 	}
 	return h.say(append(lines, "")...)
+}
+
+// sameFormat refuses to move objects between repositories whose object ids
+// are of different kinds. git 2.39 clones an empty sha256 repository as sha1,
+// so this can come as a surprise.
+func (h *helper) sameFormat(work *gitcmd.Work) error {
+	if work.ObjectFormat == h.state.ObjectFormat {
+		return nil
+	}
+	return &ui.HintError{
+		Err:  &ui.UsageError{Message: fmt.Sprintf("%s has %s object ids, and the repository here %s", h.state.URL, h.state.ObjectFormat, work.ObjectFormat)},
+		Hint: fmt.Sprintf("git init --object-format=%s", h.state.ObjectFormat),
+	}
 }
 
 // mine refuses an address with the id of another publisher. One with a petname
