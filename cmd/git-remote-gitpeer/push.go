@@ -71,7 +71,7 @@ func (h *helper) mine(url string) error {
 	}
 	own, err := keys.ReadPublic(h.home.KeyFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return &ui.HintError{Err: &ui.UsageError{Message: "a push publishes, and there is no publisher key yet"}, Hint: "gitpeer init"}
+		return ui.NoKey()
 	}
 	if err != nil {
 		return err

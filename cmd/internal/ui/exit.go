@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs"
 )
 
 // Exit statuses that are not a verdict of the policy. Those that are come from
@@ -67,6 +69,8 @@ func Code(err error) int {
 		id         *keys.IDError
 		kind       *keys.KindError
 		permission *keys.PermissionError
+		address    *refs.AddressError
+		name       *refs.NameError
 	)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -77,11 +81,16 @@ func Code(err error) int {
 		return Interrupted
 	case errors.As(err, &answer):
 		return int(answer.Code)
-	case errors.As(err, &usage), errors.As(err, &id):
+	case errors.As(err, &usage), errors.As(err, &id), errors.As(err, &address), errors.As(err, &name):
 		return Usage
-	case errors.As(err, &kind), errors.As(err, &permission),
-		errors.Is(err, keys.ErrPassphrase), errors.Is(err, keys.ErrNotInAgent), errors.Is(err, ErrNoTerminal):
+	case errors.As(err, &kind), errors.As(err, &permission), errors.Is(err, keys.ErrNotKey),
+		errors.Is(err, keys.ErrPassphrase), errors.Is(err, keys.ErrWrongPassphrase),
+		errors.Is(err, keys.ErrNotInAgent), errors.Is(err, ErrNoTerminal):
 		return Usage
+	case errors.Is(err, gitcmd.ErrNotRepository):
+		return Usage
+	case errors.Is(err, node.ErrNotRunning):
+		return TryLater
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrPermission):
 		return Usage
 	case errors.Is(err, context.DeadlineExceeded):
@@ -113,6 +122,8 @@ func hint(err error) string {
 		return "gitpeer help"
 	case errors.As(err, &permission):
 		return "chmod 600 " + Quote(permission.Path)
+	case errors.Is(err, node.ErrNotRunning):
+		return "gitpeer daemon    # or any command that needs the node starts one"
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -76,17 +77,32 @@ func (u *UI) Passphrase(ctx context.Context, prompt string) ([]byte, error) {
 
 // Credentials finds out how the node may use the publisher key in a file: as
 // it is, through the ssh-agent at socket, or with a passphrase that is asked
-// for here and checked before it is returned.
+// for here and checked before it is returned. Of a key that only the agent
+// has, the file is absent and file.pub is there.
 func (u *UI) Credentials(ctx context.Context, file, socket string) (node.Credentials, error) {
 	c := node.Credentials{AgentSocket: socket}
 	_, err := keys.Load(file, nil)
-	if !errors.Is(err, keys.ErrPassphrase) {
+	if !errors.Is(err, keys.ErrPassphrase) && !errors.Is(err, fs.ErrNotExist) {
 		return c, err
 	}
-	if id, err := keys.ReadPublic(file); err == nil && socket != "" {
-		if _, err := keys.AgentSigner(socket, id); err == nil {
+	id, missing := keys.ReadPublic(file)
+	if errors.Is(missing, fs.ErrNotExist) {
+		return c, NoKey()
+	}
+	if missing != nil {
+		return c, missing
+	}
+	if socket != "" {
+		_, refused := keys.AgentSigner(socket, id)
+		if refused == nil {
 			return c, nil
 		}
+		if !errors.Is(err, keys.ErrPassphrase) {
+			return c, refused
+		}
+	}
+	if !errors.Is(err, keys.ErrPassphrase) {
+		return c, &HintError{Err: fmt.Errorf("%s is not on this disk: %w", id, keys.ErrNotInAgent), Hint: "eval $(ssh-agent)    # and ssh-add the key"}
 	}
 	for range attempts {
 		text, asked := u.Passphrase(ctx, fmt.Sprintf("Passphrase for %s: ", file))
@@ -103,6 +119,11 @@ func (u *UI) Credentials(ctx context.Context, file, socket string) (node.Credent
 		u.Warnf("%v", err)
 	}
 	return c, err
+}
+
+// NoKey says that there is no publisher key, where one is needed.
+func NoKey() error {
+	return &UsageError{Message: "there is no publisher key yet", Hint: "gitpeer init"}
 }
 
 // Quote writes a path so that a shell reads it as one word.
