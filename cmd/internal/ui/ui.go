@@ -155,6 +155,8 @@ func printable(args []any) []any {
 	safe := make([]any, len(args))
 	for i, arg := range args {
 		switch v := arg.(type) {
+		case Text:
+			safe[i] = arg
 		case string:
 			safe[i] = keys.Printable(v, maxText)
 		case []byte:
@@ -178,3 +180,7 @@ func terminal(stream any) (*os.File, bool) {
 	f, ok := stream.(*os.File)
 	return f, ok && f != nil && term.IsTerminal(int(f.Fd()))
 }
+
+// Text is text of our own, such as a help page: it is printed as it is. Nothing
+// that comes from outside may become one.
+type Text string

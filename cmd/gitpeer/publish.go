@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/cmd/internal/gpg"
+	"github.com/gitpeer/gitpeer/cmd/internal/node"
+	"github.com/gitpeer/gitpeer/cmd/internal/ui"
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+func publishCommand() *command {
+	return &command{
+		name: "publish", args: "[DIR] [--name NAME] [--ref PATTERN]...", short: "publish a repository",
+		long: `Signs where the refs of the repository in DIR (here, if not given) point,
+seeds its objects and puts the signed record into the DHT. Prints the URL of
+the repository once the record is stored.
+
+    --name NAME      the repository's name in the URL (default: the folder's)
+    --ref PATTERN    publish only these refs, such as refs/heads/main or
+                     refs/tags/v*; may be repeated (default: what was chosen
+                     last time, else all branches and tags)
+    --json           print an object: url, seq, number, head_ref, head,
+                     infohash, refs, packs, new_bytes, stored, asked, expires,
+                     changed
+` + progressHelp,
+		run: runPublish,
+	}
+}
+
+func runPublish(ctx context.Context, e *env, args []string) error {
+	f := newFlags("publish")
+	name := f.String("name", "", "")
+	patterns := f.repeated("ref")
+	asJSON, when := f.json(), f.progress()
+	rest, err := f.parse(args, 0, 1)
+	if err != nil {
+		return err
+	}
+	dir := "."
+	if len(rest) > 0 {
+		dir = rest[0]
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	request := node.PublishRequest{Dir: dir, Name: *name, Patterns: *patterns}
+	home, err := e.home()
+	if err != nil {
+		return err
+	}
+	if request.Credentials, err = e.ui.Credentials(ctx, home.KeyFile(), os.Getenv("SSH_AUTH_SOCK")); err != nil {
+		return err
+	}
+	if request.Signers, err = signers(ctx, dir, *patterns); err != nil {
+		return err
+	}
+	client, err := e.dial(ctx)
+	if err != nil {
+		return err
+	}
+	result, err := client.Publish(ctx, request, e.ui.Progress(when()))
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		e.ui.JSON(result)
+		return nil
+	}
+	e.ui.Printf("%s\n", result.URL)
+	if when() != ui.Never {
+		what := "published as"
+		if !result.Changed {
+			what = "nothing new; still"
+		}
+		e.ui.Notef("%s number %d; the record is stored on %d of %d nodes", what, result.Number, result.Stored, result.Asked)
+	}
+	return nil
+}
+
+// signers collects certificates for readers' first contact. The tips of
+// branches come before those of tags.
+func signers(ctx context.Context, dir string, patterns []string) ([][]byte, error) {
+	work, err := gitcmd.Locate(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	list, err := work.Refs(ctx, patterns...)
+	if err != nil {
+		return nil, err
+	}
+	tips := make([]refs.OID, 0, len(list))
+	for _, ref := range list {
+		tips = append(tips, ref.OID)
+	}
+	return gpg.Keyring{}.TipSigners(ctx, work.Repo, tips), nil
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/ui"
+)
+
+func trustCommand() *command {
+	return &command{
+		name: "trust", args: "add|remove|list|show|check ...", short: "say whose commits you accept",
+		long: trustHelp,
+		run:  runTrust,
+	}
+}
+
+const trustHelp = `Changes and shows your policy: whose repositories you fetch, and whose commits
+and tags you accept in them. Without an entry, everything is refused.
+
+gitpeer trust add KEY... [--as NAME] [--forge]
+    A person whose commits and tags are accepted. KEY is what you have:
+        alice.asc, -              an OpenPGP certificate in a file, or on
+                                  standard input; or a .pub file of OpenSSH
+        0x6D2F..., alice@x.org    one of your gpg keyring: fingerprint, 16-digit
+                                  key id or mail address
+        "ssh-ed25519 AAAA..."     an SSH key
+    --as NAME           what you call them (default: from the user id)
+    --forge             it is the key of a service, which signs for everybody
+                        who may press its merge button
+
+gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE] [--ref PATTERN]
+                  [--intro OID] [--quorum N] [--tags signed|any] [--publisher-only]
+    A repository (gitpeer://ID/NAME) that may be fetched; or, by the ID alone,
+    all repositories of a publisher.
+    --as NAME           what you call it; a publisher's name can stand for the
+                        id in URLs
+    --signer KEY        who may write there: a KEY as above, or the NAME of a
+                        signer; may be repeated. A fingerprint is also looked for
+                        among the certificates that the publisher sends along.
+                        Default: every signer that you have added
+    --mode MODE         which commits must be signed: all (default), chain (along
+                        the first parents), tip
+    --ref PATTERN       the refs that --signer and --mode are about, such as
+                        refs/heads/main or refs/tags/v*; default: all
+    --intro OID         a commit that is taken as it is, with all before it;
+                        everything after it is checked
+    --tags any          accept unsigned tags on accepted commits
+    --quorum N          how many publishers must agree
+    --publisher-only    check no commit signatures: whoever has the publisher's
+                        key decides
+
+gitpeer trust remove NAME [--retire-at OID | --revoked]
+    Removes what has that name, and the rules that end with it.
+    --retire-at OID     a signer: keep what they signed up to this commit
+    --revoked           a signer: refuse everything they ever signed
+
+gitpeer trust list
+gitpeer trust show NAME
+    All of the policy, or one entry in full.
+
+gitpeer trust check [URL|NAME]...
+    Holds what was published last against the policy, and prints a verdict for
+    each ref. Default: all repositories of the policy. The exit status is the
+    code of the first refusal.
+
+All of them take --json. The policy is in trust.conf, which may be edited.
+`
+
+func runTrust(ctx context.Context, e *env, args []string) error {
+	verbs := []struct {
+		name string
+		run  func(context.Context, *env, []string) error
+	}{
+		{"add", runTrustAdd}, {"remove", runTrustRemove}, {"list", runTrustList}, {"show", runTrustShow}, {"check", runTrustCheck},
+	}
+	if len(args) == 0 {
+		return ui.Usagef("trust", "trust: an argument is missing")
+	}
+	var names []string
+	for _, v := range verbs {
+		if args[0] == v.name {
+			return v.run(ctx, e, args[1:])
+		}
+		names = append(names, v.name)
+	}
+	if _, err := newFlags("trust").parse(args[:1], 0, 1); err != nil {
+		return err
+	}
+	return ui.Usagef("trust", "trust %q is none of %s", args[0], strings.Join(names, ", "))
+}
+
+// rows prints a table of two columns.
+func (e *env) rows(rows [][2]string) {
+	for _, row := range rows {
+		if row[1] != "" {
+			e.ui.Printf("%-12s %s\n", row[0], row[1])
+		}
+	}
+}
+
+// plural formats a count.
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/gpg"
+	"github.com/gitpeer/gitpeer/cmd/internal/ui"
+	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// A foundKey is the public key of a signer, wherever it was found.
+type foundKey struct {
+	cert *keys.Certificate // or
+	ssh  *keys.SSHKey
+	from string // where, for people
+}
+
+// label is text that a name can be made of.
+func (k *foundKey) label() string {
+	switch {
+	case k.cert != nil && len(k.cert.UserIDs) > 0:
+		return k.cert.UserIDs[0]
+	case k.ssh != nil:
+		return k.ssh.Comment
+	}
+	return ""
+}
+
+// same reports whether both are one key.
+func (k *foundKey) same(other *foundKey) bool {
+	if k.cert != nil && other.cert != nil {
+		return k.cert.Fingerprint == other.cert.Fingerprint
+	}
+	return k.ssh != nil && other.ssh != nil && k.ssh.Fingerprint == other.ssh.Fingerprint
+}
+
+func (k *foundKey) signer(name string, forge bool) trust.Signer {
+	return trust.Signer{Name: name, Cert: k.cert, SSH: k.ssh, Forge: forge}
+}
+
+// maxKeyFile bounds a key file; an armored certificate is a third longer than
+// its packets.
+const maxKeyFile = 2 * keys.MaxCertificate
+
+// findKey recognises what a person calls a signer's key and gets it. sent are
+// the certificates that a publisher sends along: they are asked last, and only
+// by the full fingerprint, for nobody vouches for them but who typed that.
+func (e *env) findKey(ctx context.Context, text string, sent func() ([][]byte, error)) (*foundKey, error) {
+	text = strings.TrimSpace(text)
+	switch {
+	case text == "":
+		return nil, ui.Usagef("trust", "an empty text is no key")
+	case text == "-":
+		return readKey(e.stdin, "standard input")
+	case isSSHKey(text):
+		key, err := keys.ParseSSHKey(text)
+		return &foundKey{ssh: key, from: "the command line"}, usage(err)
+	}
+	f, err := os.Open(text)
+	if err == nil {
+		defer f.Close()
+		return readKey(f, text)
+	}
+	if !gpg.Named(text) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ui.Usagef("trust", "%q is neither a file, a fingerprint, a mail address, an SSH key nor a publisher", text)
+		}
+		return nil, err
+	}
+	return findNamed(ctx, text, sent)
+}
+
+// findNamed looks for a certificate by fingerprint, key id or mail address.
+func findNamed(ctx context.Context, text string, sent func() ([][]byte, error)) (*foundKey, error) {
+	raw, err := gpg.Keyring{}.Export(ctx, text)
+	var (
+		absent    *gpg.NotFoundError
+		ambiguous *gpg.AmbiguousError
+	)
+	switch {
+	case err == nil:
+		cert, err := keys.ParseCertificate(raw)
+		return &foundKey{cert: cert, from: "your gpg keyring"}, usage(err)
+	case errors.As(err, &ambiguous):
+		return nil, &ui.UsageError{Message: err.Error(), Hint: "gitpeer trust add 0x" + ambiguous.Fingerprints[0]}
+	case !errors.As(err, &absent) && !errors.Is(err, gpg.ErrNoGPG):
+		return nil, err
+	}
+	fingerprint := strings.ToUpper(strings.TrimPrefix(strings.TrimPrefix(strings.ReplaceAll(text, " ", ""), "0x"), "0X"))
+	if sent == nil || len(fingerprint) != 40 && len(fingerprint) != 64 {
+		return nil, &ui.UsageError{Message: err.Error(), Hint: "gitpeer trust add FILE    # the certificate, as its owner gives it to you"}
+	}
+	certs, sendErr := sent()
+	if sendErr != nil {
+		return nil, fmt.Errorf("%w; and what the publisher sends along cannot be had: %w", err, sendErr)
+	}
+	for _, raw := range certs {
+		if cert, err := keys.ParseCertificate(raw); err == nil && has(cert, fingerprint) {
+			return &foundKey{cert: cert, from: "the publisher's snapshot"}, nil
+		}
+	}
+	return nil, &ui.UsageError{
+		Message: fmt.Sprintf("%s, and the publisher sends no certificate with that fingerprint along", err),
+		Hint:    "gitpeer trust add FILE    # the certificate, as its owner gives it to you",
+	}
+}
+
+// has reports whether a fingerprint is of the certificate or of one of its
+// signing keys.
+func has(cert *keys.Certificate, fingerprint string) bool {
+	found := cert.Fingerprint == fingerprint
+	for _, k := range cert.Keys {
+		found = found || k.Fingerprint == fingerprint
+	}
+	return found
+}
+
+// isSSHKey reports whether text starts as a line of a .pub file does.
+func isSSHKey(text string) bool {
+	kind, _, ok := strings.Cut(text, " ")
+	return ok && (strings.HasPrefix(kind, "ssh-") || strings.HasPrefix(kind, "ecdsa-sha2-") || strings.HasPrefix(kind, "sk-"))
+}
+
+// readKey reads an OpenPGP certificate or a line with an SSH key.
+func readKey(r io.Reader, from string) (*foundKey, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, maxKeyFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxKeyFile {
+		return nil, ui.Usagef("trust", "%s is longer than %d KiB, which no certificate is", filepath.Base(from), maxKeyFile>>10)
+	}
+	if isSSHKey(strings.TrimSpace(string(raw))) {
+		key, err := keys.ParseSSHKey(string(raw))
+		return &foundKey{ssh: key, from: from}, usage(err)
+	}
+	cert, err := keys.ParseCertificate(raw)
+	return &foundKey{cert: cert, from: from}, usage(err)
+}
+
+// usage makes an error about something that was given a UsageError.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &ui.UsageError{Message: err.Error(), Topic: "trust"}
+}
+
+// A signerInfo describes a signer, for people and for --json.
+type signerInfo struct {
+	Name        string   `json:"name"`
+	Kind        string   `json:"kind"` // openpgp or ssh
+	Fingerprint string   `json:"fingerprint"`
+	Algorithm   string   `json:"algorithm"`
+	Created     string   `json:"created,omitempty"` // RFC 3339
+	Expires     string   `json:"expires,omitempty"` // RFC 3339; absent: never
+	UserIDs     []string `json:"user_ids,omitempty"`
+	SSHKey      string   `json:"ssh_key,omitempty"`
+	SigningKeys []string `json:"signing_keys,omitempty"` // fingerprints
+	Comment     string   `json:"comment,omitempty"`
+	RetiredAt   string   `json:"retired_at,omitempty"`
+	Revoked     bool     `json:"revoked,omitempty"`
+	Forge       bool     `json:"forge,omitempty"`
+	From        string   `json:"from,omitempty"` // where trust add found the key
+	Warnings    []string `json:"warnings,omitempty"`
+}
+
+func describeSigner(s *trust.Signer) *signerInfo {
+	info := &signerInfo{Name: s.Name, RetiredAt: string(s.RetiredAt), Revoked: s.Revoked, Forge: s.Forge}
+	if s.SSH != nil {
+		info.Kind, info.Fingerprint, info.Algorithm = "ssh", s.SSH.Fingerprint, s.SSH.Algorithm
+		info.SSHKey, info.Comment = s.SSH.Text(), s.SSH.Comment
+		return info
+	}
+	c := s.Cert
+	info.Kind, info.Fingerprint, info.Algorithm = "openpgp", c.Fingerprint, c.Algorithm
+	info.Created, info.UserIDs, info.Warnings = c.Created.UTC().Format(time.RFC3339), c.UserIDs, c.Warnings
+	if !c.Expires.IsZero() {
+		info.Expires = c.Expires.UTC().Format(time.RFC3339)
+	}
+	for _, k := range c.Keys {
+		info.SigningKeys = append(info.SigningKeys, k.Fingerprint)
+	}
+	return info
+}
+
+// printSigner prints a signer in full.
+func (e *env) printSigner(s *signerInfo) {
+	kind, expires := "OpenPGP certificate", "never"
+	if s.Kind == "ssh" {
+		kind, expires = "SSH key, which has no dates", ""
+	}
+	if s.Expires != "" {
+		expires = s.Expires
+	}
+	e.rows([][2]string{
+		{"signer", s.Name}, {"kind", kind}, {"fingerprint", s.Fingerprint}, {"algorithm", s.Algorithm},
+		{"key", s.SSHKey}, {"comment", s.Comment}, {"created", s.Created}, {"expires", expires},
+	})
+	for _, id := range s.UserIDs {
+		e.rows([][2]string{{"user id", id}})
+	}
+	for _, k := range s.SigningKeys {
+		if k != s.Fingerprint {
+			e.rows([][2]string{{"signing key", k}})
+		}
+	}
+	e.rows([][2]string{{"retired at", s.RetiredAt}, {"found in", s.From}})
+	if s.Revoked {
+		e.rows([][2]string{{"revoked", "everything they ever signed is refused"}})
+	}
+	if s.Forge {
+		e.rows([][2]string{{"forge", "a service that signs what people do on its web pages"}})
+	}
+	for _, w := range s.Warnings {
+		e.ui.Warnf("%s: %s", s.Name, w)
+	}
+}

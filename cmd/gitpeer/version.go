@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+)
+
+// A version says which gitpeer this is.
+type version struct {
+	Version  string `json:"version"`            // of the module; (devel) in a work tree
+	Revision string `json:"revision,omitempty"` // commit it was built from
+	Modified bool   `json:"modified,omitempty"` // with changes that are not in that commit
+	Go       string `json:"go"`
+	OS       string `json:"os"`
+	Arch     string `json:"arch"`
+}
+
+func thisVersion() version {
+	v := version{Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Revision = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}
+
+func versionCommand() *command {
+	return &command{
+		name: "version", short: "print the version",
+		long: `Prints the version.
+
+    --json           print an object: version, revision, modified, go, os, arch
+`,
+		run: func(ctx context.Context, e *env, args []string) error {
+			f := newFlags("version")
+			asJSON := f.json()
+			if _, err := f.parse(args, 0, 0); err != nil {
+				return err
+			}
+			v := thisVersion()
+			if *asJSON {
+				e.ui.JSON(v)
+				return nil
+			}
+			e.ui.Printf("gitpeer %s (%s, %s/%s)\n", v.Version, v.Go, v.OS, v.Arch)
+			return nil
+		},
+	}
+}
