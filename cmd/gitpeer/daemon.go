@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"os"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
@@ -42,7 +41,6 @@ func runDaemon(ctx context.Context, e *env, args []string) error {
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
 	err = node.Run(ctx, node.Options{
 		Home: home, Getenv: os.Getenv, Log: log, Version: thisVersion().Version,
-		Ready: func(listen netip.AddrPort) { log.Info("ready", "listen", listen, "home", home.Data) },
 	})
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil // an interrupt is how a node in the foreground is ended

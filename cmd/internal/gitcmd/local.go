@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,7 +112,7 @@ func (w *Work) HasObjects() (bool, error) {
 	}
 	// Packs live in pack, loose objects in folders of two digits.
 	for _, pattern := range []string{"pack/*.pack", "[0-9a-f][0-9a-f]/*"} {
-		found, err := filepath.Glob(filepath.Join(globEscape(w.Objects), pattern))
+		found, err := fs.Glob(os.DirFS(w.Objects), pattern)
 		if err != nil || len(found) > 0 {
 			return len(found) > 0, err
 		}
@@ -128,7 +129,7 @@ func (r Repo) Packed() (bool, error) {
 		}
 	}
 	for _, pattern := range []string{"objects/[0-9a-f][0-9a-f]/*", "objects/pack/*.promisor"} {
-		found, err := filepath.Glob(filepath.Join(globEscape(r.Dir), pattern))
+		found, err := fs.Glob(os.DirFS(r.Dir), pattern)
 		if err != nil || len(found) > 0 {
 			return false, err
 		}

@@ -89,7 +89,11 @@ func progressLine(p node.Progress) string {
 	case p.Total > 0:
 		done := min(max(p.Done, 0), p.Total)
 		// A float keeps the product of large byte counts from overflowing.
-		fmt.Fprintf(&b, " %3d%% (%s/%s)", int(float64(done)/float64(p.Total)*100), amount(done), amount(p.Total))
+		part, whole := amount(done), amount(p.Total)
+		if _, unit, ok := strings.Cut(whole, " "); ok {
+			part = strings.TrimSuffix(part, " "+unit) // 5.20/12.30 MiB
+		}
+		fmt.Fprintf(&b, " %3d%% (%s/%s)", int(float64(done)/float64(p.Total)*100), part, whole)
 	case p.Done > 0 || p.Unit != "":
 		b.WriteString(" " + amount(p.Done))
 		if p.Unit != "" && p.Unit != "bytes" {

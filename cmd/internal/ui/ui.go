@@ -3,6 +3,7 @@ package ui
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/keys"
 )
 
@@ -116,12 +118,37 @@ func (u *UI) Fail(err error) int {
 		u.say(u.program + ": interrupted")
 		return code
 	default:
-		u.say(u.program + ": error: " + paragraph(err.Error()))
+		u.say(u.program + ": error: " + paragraph(message(err)))
 		if h := hint(err); h != "" {
 			u.say("hint: " + paragraph(h))
 		}
 		return code
 	}
+}
+
+// maxVerdicts is how many refusals are printed; gitpeer trust check has all.
+const maxVerdicts = 20
+
+// message is the text of an error. A policy that refuses has a sentence for
+// every ref, or for everybody who signed in a repository that is new.
+func message(err error) string {
+	var answer *node.Error
+	if !errors.As(err, &answer) || len(answer.Verdicts) < 2 {
+		return err.Error()
+	}
+	var lines []string
+	for i, v := range answer.Verdicts {
+		if i == maxVerdicts {
+			lines = append(lines, fmt.Sprintf("… and %d more", len(answer.Verdicts)-i))
+			break
+		}
+		text := strings.ReplaceAll(v.Why, "\n", " ")
+		if v.Ref != "" && !strings.HasPrefix(text, string(v.Ref)) {
+			text = string(v.Ref) + ": " + text
+		}
+		lines = append(lines, text)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // say writes lines to standard error, over a progress line that may stand there.
