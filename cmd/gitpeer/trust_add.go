@@ -156,8 +156,12 @@ func (a *addition) checkRule() error {
 func (a *addition) find(ctx context.Context, policy *trust.Policy) error {
 	texts := slices.Clone(a.keyTexts)
 	for _, text := range a.signers {
-		if _, ok := policy.Signer(text); ok {
-			a.names = append(a.names, text)
+		s, ok := policy.Signer(text)
+		if !ok {
+			s, ok = policy.SignerOf(fullFingerprint(text))
+		}
+		if ok {
+			a.names = append(a.names, s.Name)
 			continue
 		}
 		texts = append(texts, text)

@@ -14,6 +14,7 @@ import (
 	"github.com/gitpeer/gitpeer/cmd/internal/gpg"
 	"github.com/gitpeer/gitpeer/cmd/internal/ui"
 	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
 )
 
@@ -70,7 +71,7 @@ func (e *env) findKey(ctx context.Context, text string, sent func() ([][]byte, e
 		defer f.Close()
 		return readKey(f, text)
 	}
-	if !gpg.Named(text) {
+	if !gpg.Named(text) && !isSSHFingerprint(text) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, ui.Usagef("trust", "%q is neither a file, a fingerprint, a mail address, an SSH key nor a publisher", text)
 		}
@@ -79,49 +80,55 @@ func (e *env) findKey(ctx context.Context, text string, sent func() ([][]byte, e
 	return findNamed(ctx, text, sent)
 }
 
-// findNamed looks for a certificate by fingerprint, key id or mail address.
+// findNamed looks for a key by its OpenPGP fingerprint, key id or mail address
+// in the user's keyring, or by its full fingerprint, SSH ones among them, in
+// what a publisher sends along.
 func findNamed(ctx context.Context, text string, sent func() ([][]byte, error)) (*foundKey, error) {
-	raw, err := gpg.Keyring{}.Export(ctx, text)
-	var (
-		absent    *gpg.NotFoundError
-		ambiguous *gpg.AmbiguousError
-	)
-	switch {
-	case err == nil:
-		cert, err := keys.ParseCertificate(raw)
-		return &foundKey{cert: cert, from: "your gpg keyring"}, usage(err)
-	case errors.As(err, &ambiguous):
-		return nil, &ui.UsageError{Message: err.Error(), Hint: "gitpeer trust add 0x" + ambiguous.Fingerprints[0]}
-	case !errors.As(err, &absent) && !errors.Is(err, gpg.ErrNoGPG):
-		return nil, err
-	}
-	fingerprint := strings.ToUpper(strings.TrimPrefix(strings.TrimPrefix(strings.ReplaceAll(text, " ", ""), "0x"), "0X"))
-	if sent == nil || len(fingerprint) != 40 && len(fingerprint) != 64 {
-		return nil, &ui.UsageError{Message: err.Error(), Hint: "gitpeer trust add FILE    # the certificate, as its owner gives it to you"}
-	}
-	certs, sendErr := sent()
-	if sendErr != nil {
-		return nil, fmt.Errorf("%w; and what the publisher sends along cannot be had: %w", err, sendErr)
-	}
-	for _, raw := range certs {
-		if cert, err := keys.ParseCertificate(raw); err == nil && has(cert, fingerprint) {
-			return &foundKey{cert: cert, from: "the publisher's snapshot"}, nil
+	notFound := error(&gpg.NotFoundError{Query: text})
+	if !isSSHFingerprint(text) {
+		raw, err := gpg.Keyring{}.Export(ctx, text)
+		var ambiguous *gpg.AmbiguousError
+		switch {
+		case err == nil:
+			cert, err := keys.ParseCertificate(raw)
+			return &foundKey{cert: cert, from: "your gpg keyring"}, usage(err)
+		case errors.As(err, &ambiguous):
+			return nil, &ui.UsageError{Message: err.Error(), Hint: "gitpeer trust add 0x" + ambiguous.Fingerprints[0]}
+		case !errors.As(err, new(*gpg.NotFoundError)) && !errors.Is(err, gpg.ErrNoGPG):
+			return nil, err
 		}
+		notFound = err
 	}
-	return nil, &ui.UsageError{
-		Message: fmt.Sprintf("%s, and the publisher sends no certificate with that fingerprint along", err),
-		Hint:    "gitpeer trust add FILE    # the certificate, as its owner gives it to you",
+	const ask = "gitpeer trust add FILE    # the key, as its owner gives it to you"
+	fingerprint := fullFingerprint(text)
+	if sent == nil || fingerprint == "" {
+		return nil, &ui.UsageError{Message: notFound.Error(), Hint: ask}
 	}
+	certs, err := sent()
+	if err != nil {
+		return nil, fmt.Errorf("%w; and what the publisher sends along cannot be had: %w", notFound, err)
+	}
+	cert, key, ok := trust.FindSigner(&refs.Snapshot{Signers: certs}, fingerprint)
+	if !ok {
+		return nil, &ui.UsageError{Message: fmt.Sprintf("%s, and the publisher sends no key with that fingerprint along", notFound), Hint: ask}
+	}
+	return &foundKey{cert: cert, ssh: key, from: "the publisher's snapshot"}, nil
 }
 
-// has reports whether a fingerprint is of the certificate or of one of its
-// signing keys.
-func has(cert *keys.Certificate, fingerprint string) bool {
-	found := cert.Fingerprint == fingerprint
-	for _, k := range cert.Keys {
-		found = found || k.Fingerprint == fingerprint
+func isSSHFingerprint(text string) bool { return strings.HasPrefix(text, "SHA256:") }
+
+// fullFingerprint returns a fingerprint as package trust writes it, or "" for
+// anything less.
+func fullFingerprint(text string) string {
+	if isSSHFingerprint(text) {
+		return text
 	}
-	return found
+	text = strings.ToUpper(strings.ReplaceAll(text, " ", ""))
+	text = strings.TrimPrefix(text, "0X")
+	if len(text) != 40 && len(text) != 64 {
+		return ""
+	}
+	return text
 }
 
 // isSSHKey reports whether text starts as a line of a .pub file does.

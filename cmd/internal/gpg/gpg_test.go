@@ -14,6 +14,7 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -136,6 +137,11 @@ func TestTipSigners(t *testing.T) {
 	tree := git("hash-object", "-t", "tree", "-w", "/dev/null")
 	plain := git("commit-tree", "-m", "plain", string(tree))
 	signed := git("commit-tree", "-S", "-m", "signed", string(tree))
+	sshFile := filepath.Join(t.TempDir(), "id")
+	if _, err := keys.Generate(sshFile, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	bySSH := git("-c", "gpg.format=ssh", "-c", "user.signingkey="+sshFile, "commit-tree", "-S", "-m", "by ssh", string(tree))
 	git("tag", "-s", "-m", "tag", "v1", string(plain))
 	tag := git("rev-parse", "refs/tags/v1")
 
@@ -149,6 +155,8 @@ func TestTipSigners(t *testing.T) {
 		{"an unsigned commit", []refs.OID{plain}, 0},
 		{"a signed commit", []refs.OID{signed}, 1},
 		{"a signed tag on an unsigned commit", []refs.OID{tag}, 1},
+		{"a commit signed with an SSH key", []refs.OID{bySSH}, 1},
+		{"two signers", []refs.OID{bySSH, signed, bySSH}, 2},
 		{"the same signer twice", []refs.OID{signed, tag, plain}, 1},
 		{"an absent object", []refs.OID{refs.OID(strings.Repeat("1", 40))}, 0},
 	} {
@@ -157,6 +165,9 @@ func TestTipSigners(t *testing.T) {
 			t.Errorf("TipSigners of %s: %d certificates, want %d", test.name, len(certs), test.want)
 		}
 		for _, cert := range certs {
+			if _, err := keys.ParseSSHBlob(cert); err == nil {
+				continue
+			}
 			ring, err := openpgp.ReadKeyRing(bytes.NewReader(cert))
 			if err != nil || len(ring) != 1 {
 				t.Errorf("TipSigners of %s: not a certificate: %v", test.name, err)
@@ -191,12 +202,17 @@ func TestStripRefuses(t *testing.T) {
 	}
 }
 
-func FuzzIssuer(f *testing.F) {
-	f.Add([]byte("tree x\ngpgsig " + armorBegin + "\n \n iHUEABYKAB0=\n " + armorEnd + "\n\nhi\n"))
-	f.Add([]byte("object x\ntype commit\ntag v\n\nhi\n" + armorBegin + "\n\niHUEABYKAB0=\n" + armorEnd + "\n"))
+func FuzzClaim(f *testing.F) {
+	f.Add([]byte("tree x\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n iHUEABYKAB0=\n -----END PGP SIGNATURE-----\n\nhi\n"))
+	f.Add([]byte("object x\ntype commit\ntag v\n\nhi\n-----BEGIN PGP SIGNATURE-----\n\niHUEABYKAB0=\n-----END PGP SIGNATURE-----\n"))
+	f.Add([]byte("tree x\ngpgsig -----BEGIN SSH SIGNATURE-----\n U1NIU0lHAAAAAQ==\n -----END SSH SIGNATURE-----\n\nhi\n"))
 	f.Fuzz(func(t *testing.T, object []byte) {
-		if issuer := Issuer(object); issuer != "" && !Named(issuer) {
-			t.Errorf("Issuer(%q) = %q, which names no certificate", object, issuer)
+		c := claimOf(object)
+		if c.issuer != "" && !Named(c.issuer) {
+			t.Errorf("claimOf(%q) has the issuer %q, which names no certificate", object, c.issuer)
+		}
+		if _, err := keys.ParseSSHBlob([]byte(c.sshKey)); c.sshKey != "" && err != nil {
+			t.Errorf("claimOf(%q) has a key that is none: %v", object, err)
 		}
 	})
 }

@@ -4,69 +4,85 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"strings"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
-// maxSigners is how many certificates go with a snapshot: a snapshot has room
-// for few, and a reader's first contact needs only those of the tips.
-const maxSigners = 32
-
-// TipSigners collects the certificates of those who signed the commits and
-// tags at the tips, as far as they are in the keyring and small enough to go
-// with a snapshot. They are a courtesy to readers who have none of them yet;
-// whatever cannot be had is left out in silence.
+// TipSigners collects the keys of those who signed the commits and tags at the
+// tips, as a snapshot carries them: OpenPGP certificates, as far as they are in
+// the keyring and small enough, and SSH public keys, which the signatures
+// hold. They are a courtesy to readers who have none of them yet; whatever
+// cannot be had is left out in silence. The result is in the order of the tips
+// and has at most refs.MaxSigners.
 func (k Keyring) TipSigners(ctx context.Context, repo gitcmd.Repo, tips []refs.OID) [][]byte {
-	var certs [][]byte
-	for _, issuer := range issuers(ctx, repo, tips) {
-		cert, err := k.Export(ctx, issuer)
-		if err != nil || len(cert) > keys.MaxCertificate {
-			continue
+	var found [][]byte
+	known := func(key []byte) bool {
+		for _, other := range found {
+			if bytes.Equal(key, other) {
+				return true
+			}
 		}
-		known := false
-		for _, other := range certs {
-			known = known || bytes.Equal(cert, other)
-		}
-		if !known {
-			certs = append(certs, cert)
-		}
-		if len(certs) == maxSigners {
+		return false
+	}
+	for _, claim := range claims(ctx, repo, tips) {
+		if len(found) == refs.MaxSigners {
 			break
 		}
+		key := []byte(claim.sshKey)
+		if claim.issuer != "" {
+			cert, err := k.Export(ctx, claim.issuer)
+			if err != nil {
+				continue
+			}
+			key = cert
+		}
+		if len(key) > 0 && len(key) <= refs.MaxSignerBytes && !known(key) {
+			found = append(found, key)
+		}
 	}
-	return certs
+	return found
 }
 
 // maxObject bounds a commit or tag that is looked into.
 const maxObject = 1 << 20
 
-// issuers lists who signed the tips, and the commits that tags at the tips
-// point at: fingerprints, or key ids where a signature names no more. Nothing
-// is verified here.
-func issuers(ctx context.Context, repo gitcmd.Repo, tips []refs.OID) []string {
+// maxTagDepth is how far tags of tags are followed.
+const maxTagDepth = 4
+
+// A claim is whose signature a commit or tag has, by its own words.
+type claim struct {
+	issuer string // OpenPGP: fingerprint or key id in upper-case hex
+	sshKey string // SSH: public key in wire format
+}
+
+// claims lists who signed the tips, and the commits that tags at the tips
+// point at. Nothing is verified here.
+func claims(ctx context.Context, repo gitcmd.Repo, tips []refs.OID) []claim {
 	batch, err := repo.Batch(ctx)
 	if err != nil {
 		return nil
 	}
 	defer batch.Close()
-	var found []string
-	seen := make(map[string]bool)
+	var found []claim
+	seen := map[claim]bool{{}: true}
 	for _, oid := range tips {
 		for range maxTagDepth {
 			object, err := batch.Read(oid, maxObject)
 			if err != nil || object.Kind != "commit" && object.Kind != "tag" {
 				break
 			}
-			if issuer := Issuer(object.Data); issuer != "" && !seen[issuer] {
-				seen[issuer] = true
-				found = append(found, issuer)
+			if c := claimOf(object.Data); !seen[c] {
+				seen[c] = true
+				found = append(found, c)
 			}
 			target, ok := strings.CutPrefix(string(object.Data[:min(len(object.Data), 72)]), "object ")
 			if !ok {
@@ -79,33 +95,42 @@ func issuers(ctx context.Context, repo gitcmd.Repo, tips []refs.OID) []string {
 	return found
 }
 
-// maxTagDepth is how far tags of tags are followed.
-const maxTagDepth = 4
-
-const (
-	armorBegin = "-----BEGIN PGP SIGNATURE-----"
-	armorEnd   = "-----END PGP SIGNATURE-----"
-)
-
-// Issuer says whose key the OpenPGP signature of a raw commit or tag claims to
-// be from: a fingerprint or key id in upper-case hex, or "" if there is none.
-func Issuer(object []byte) string {
-	// A commit has its signature in a header, each line after the first
-	// indented by a space; a tag has it at its end.
-	text := strings.ReplaceAll(string(object), "\n ", "\n")
-	begin := strings.LastIndex(text, armorBegin)
-	if header, _, _ := strings.Cut(string(object), "\n\n"); strings.Contains(header, armorBegin) {
-		begin = strings.Index(text, armorBegin)
+// claimOf finds the signature of a raw commit or tag. A commit has it in a
+// header, each line after the first indented by a space; a tag at its end.
+func claimOf(object []byte) claim {
+	header, _, _ := strings.Cut(string(object), "\n\n")
+	text := string(object)
+	find := strings.LastIndex
+	if strings.Contains(header, "\ngpgsig") {
+		text, find = strings.ReplaceAll(text, "\n ", "\n"), strings.Index
 	}
+	if block := cut(text, find, "-----BEGIN PGP SIGNATURE-----", "-----END PGP SIGNATURE-----"); block != "" {
+		return claim{issuer: issuer(block)}
+	}
+	if block := cut(text, find, "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"); block != "" {
+		return claim{sshKey: sshKey(block)}
+	}
+	return claim{}
+}
+
+// cut returns the part of text from one line to another.
+func cut(text string, find func(s, substr string) int, first, last string) string {
+	begin := find(text, first)
 	if begin < 0 {
 		return ""
 	}
 	text = text[begin:]
-	end := strings.Index(text, armorEnd)
+	end := strings.Index(text, last)
 	if end < 0 {
 		return ""
 	}
-	block, err := armor.Decode(strings.NewReader(text[:end+len(armorEnd)] + "\n"))
+	return text[:end+len(last)] + "\n"
+}
+
+// issuer returns the fingerprint, or else the key id, that an armored OpenPGP
+// signature names.
+func issuer(armored string) string {
+	block, err := armor.Decode(strings.NewReader(armored))
 	if err != nil {
 		return ""
 	}
@@ -120,4 +145,29 @@ func Issuer(object []byte) string {
 		return fmt.Sprintf("%016X", *sig.IssuerKeyId)
 	}
 	return ""
+}
+
+// sshKey returns the public key that an armored SSH signature holds
+// (PROTOCOL.sshsig of OpenSSH), if it is one that could be trusted.
+func sshKey(armored string) string {
+	block, _ := pem.Decode([]byte(armored))
+	if block == nil {
+		return ""
+	}
+	rest, ok := strings.CutPrefix(string(block.Bytes), "SSHSIG")
+	if !ok {
+		return ""
+	}
+	var head struct {
+		Version   uint32
+		PublicKey string
+		Rest      []byte `ssh:"rest"`
+	}
+	if err := ssh.Unmarshal([]byte(rest), &head); err != nil || head.Version != 1 {
+		return ""
+	}
+	if _, err := keys.ParseSSHBlob([]byte(head.PublicKey)); err != nil {
+		return ""
+	}
+	return head.PublicKey
 }
