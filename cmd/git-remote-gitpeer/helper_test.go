@@ -395,6 +395,8 @@ func TestStale(t *testing.T) {
 
 // TestNodeIsNotBelieved: A32, nothing that git could misread is printed.
 func TestNodeIsNotBelieved(t *testing.T) {
+	w := newWorld(t)
+	w.publish(refs.SHA1)
 	good := refs.Ref{Name: "refs/heads/main", OID: refs.OID(strings.Repeat("1", 40))}
 	for name, tamper := range map[string]func(*node.FetchResult){
 		"attribute":   func(r *node.FetchResult) { r.Refs[0].Name = "refs/heads/main unchanged" },
@@ -413,8 +415,6 @@ func TestNodeIsNotBelieved(t *testing.T) {
 		"no mirror": func(r *node.FetchResult) { r.Mirror = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.publish(refs.SHA1)
 			w.fake.tamper = tamper
 			for _, input := range []string{"list\n\n", "connect git-upload-pack\n\n"} {
 				var out, errs bytes.Buffer
