@@ -61,9 +61,10 @@ gitpeer trust show NAME
     All of the policy, or one entry in full.
 
 gitpeer trust check [URL|NAME]...
-    Holds what was published last against the policy, and prints a verdict for
-    each ref. Default: all repositories of the policy. The exit status is the
-    code of the first refusal.
+    Fetches what was published last, as git fetch would, and prints what the
+    policy says of each ref, or of each that it refuses. Default: all
+    repositories of the policy. The exit status is the code of the first
+    refusal.
 
 All of them take --json. The policy is in trust.conf, which may be edited.
 `

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,11 +14,11 @@ import (
 // A checked is the verdicts about one repository: what trust check --json
 // prints a list of.
 type checked struct {
-	URL      string           `json:"url"`
-	Number   uint64           `json:"number"`
-	Accepted bool             `json:"accepted"` // it is the last accepted snapshot
-	Verdicts []*trust.Verdict `json:"verdicts"`
-	Unknown  int              `json:"unknown,omitempty"` // refs whose objects are not here
+	URL      string          `json:"url"`
+	Number   uint64          `json:"number,omitempty"` // of the snapshot, if it was accepted
+	Accepted bool            `json:"accepted"`
+	Stale    string          `json:"stale,omitempty"` // why a newer one could not be had
+	Verdicts []trust.Verdict `json:"verdicts"`        // of all refs, or of those that are refused
 }
 
 func runTrustCheck(ctx context.Context, e *env, args []string) error {
@@ -36,12 +37,18 @@ func runTrustCheck(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	all := []*checked{}
+	status := trust.OK
 	for _, url := range urls {
-		s, err := client.Show(ctx, node.ShowRequest{URL: url}, e.ui.Progress(when()))
+		c, err := check(ctx, client, url, e.ui.Progress(when()))
 		if err != nil {
 			return err
 		}
-		all = append(all, verdicts(s))
+		all = append(all, c)
+		for _, v := range c.Verdicts {
+			if status == trust.OK {
+				status = v.Code
+			}
+		}
 	}
 	if *asJSON {
 		e.ui.JSON(all)
@@ -50,14 +57,39 @@ func runTrustCheck(ctx context.Context, e *env, args []string) error {
 			e.printChecked(c)
 		}
 	}
-	for _, c := range all {
-		for _, v := range c.Verdicts {
-			if v.Code != trust.OK {
-				return &ui.ExitError{Status: int(v.Code)}
-			}
-		}
+	if status != trust.OK {
+		return &ui.ExitError{Status: int(status)}
 	}
 	return nil
+}
+
+// check brings the mirror of a repository up to date, which is when the policy
+// decides, and returns what it said.
+func check(ctx context.Context, client *node.Client, url string, progress node.ProgressFunc) (*checked, error) {
+	result, err := client.Fetch(ctx, node.FetchRequest{URL: url}, progress)
+	var refused *node.Error
+	if errors.As(err, &refused) && len(refused.Verdicts) > 0 {
+		return &checked{URL: url, Verdicts: refused.Verdicts}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &checked{URL: result.URL, Number: result.Number, Accepted: true, Stale: result.Stale, Verdicts: result.Verdicts}
+	if len(c.Verdicts) > 0 || len(result.Refs) == 0 {
+		return c, nil
+	}
+	// Nothing was new, so nothing was decided; the objects are here.
+	s, err := client.Show(ctx, node.ShowRequest{URL: url}, progress)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range s.Refs {
+		if ref.Verdict == nil {
+			return nil, fmt.Errorf("the node gives no verdict on %s", ref.Name)
+		}
+		c.Verdicts = append(c.Verdicts, *ref.Verdict)
+	}
+	return c, nil
 }
 
 // toCheck turns names of the policy into URLs; without any, it lists all
@@ -92,38 +124,34 @@ func (e *env) toCheck(names []string) ([]string, error) {
 	return urls, nil
 }
 
-func verdicts(s *node.ShowResult) *checked {
-	c := &checked{URL: s.URL, Number: s.Number, Accepted: s.Accepted, Verdicts: []*trust.Verdict{}}
-	for _, ref := range s.Refs {
-		if ref.Verdict == nil {
-			c.Unknown++
-			continue
-		}
-		c.Verdicts = append(c.Verdicts, ref.Verdict)
-	}
-	return c
-}
-
 func (e *env) printChecked(c *checked) {
-	e.ui.Printf("%s number %d\n", c.URL, c.Number)
+	if c.Accepted {
+		e.ui.Printf("%s number %d is accepted\n", c.URL, c.Number)
+	} else {
+		e.ui.Printf("%s is refused\n", c.URL)
+	}
 	for _, v := range c.Verdicts {
 		e.ui.Printf("    %-20s %s%s\n", v.Code, v.Ref, detail(v))
 		if v.Hint != "" && v.Code != trust.OK {
 			e.ui.Printf("    %-20s %s\n", "", v.Hint)
 		}
 	}
-	if c.Unknown > 0 {
-		e.ui.Printf("    %s not checked, for the objects are not here; git fetch brings them\n", plural(c.Unknown, "ref"))
+	if c.Stale != "" {
+		e.ui.Warnf("a newer snapshot could not be had: %s", c.Stale)
 	}
 }
 
 // detail says who signed, or why something is refused.
-func detail(v *trust.Verdict) string {
+func detail(v trust.Verdict) string {
+	text := ""
 	switch {
 	case v.Code != trust.OK:
-		return ": " + v.Why
+		text = v.Why
 	case v.Signer != "":
-		return fmt.Sprintf(": signed by %s (%s)", v.Signer, v.Fingerprint)
+		text = fmt.Sprintf("signed by %s (%s)", v.Signer, v.Fingerprint)
 	}
-	return ""
+	if v.Ref != "" && text != "" {
+		return ": " + text
+	}
+	return text
 }

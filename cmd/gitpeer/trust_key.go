@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -145,6 +146,9 @@ func readKey(r io.Reader, from string) (*foundKey, error) {
 	}
 	if len(raw) > maxKeyFile {
 		return nil, ui.Usagef("trust", "%s is longer than %d KiB, which no certificate is", filepath.Base(from), maxKeyFile>>10)
+	}
+	if bytes.Contains(raw, []byte("PRIVATE KEY-----")) {
+		return nil, usage(keys.ErrSecretKey)
 	}
 	if isSSHKey(strings.TrimSpace(string(raw))) {
 		key, err := keys.ParseSSHKey(string(raw))
