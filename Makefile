@@ -3,13 +3,12 @@
 
 GO      ?= go
 REPO    ?= .
-VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 1m
 BENCH   ?= .
 
 # The product is pure Go: one static binary, the same on every machine. The race
 # detector needs cgo; the tags keep the C libraries of the torrent client out.
-BUILD   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)'
+BUILD   = CGO_ENABLED=0 $(GO) build -trimpath
 RACE    = CGO_ENABLED=1 $(GO) test -race -tags disable_libutp,nosqlite
 
 # What checks the code, at versions that were tried. They are no dependencies of

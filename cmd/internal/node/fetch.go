@@ -37,7 +37,7 @@ func (n *Node) fetch(ctx context.Context, req FetchRequest, progress ProgressFun
 		f.policy = f.policy.WithRewind()
 	}
 	if n.own(f.mirror.addr) {
-		return f.own(ctx)
+		return f.own(ctx, req)
 	}
 	return f.run(ctx)
 }
@@ -65,7 +65,7 @@ func (n *Node) beginFetch(ctx context.Context, url string, peers []string, progr
 // own gives the state of a repository that the user publishes: what this node
 // published last, or, where it never did (a key moved to another computer),
 // what the DHT has.
-func (f *fetching) own(ctx context.Context) (*FetchResult, error) {
+func (f *fetching) own(ctx context.Context, req FetchRequest) (*FetchResult, error) {
 	var err error
 	if f.policy, err = ownPolicy(f.mirror.addr); err != nil {
 		return nil, err
@@ -79,8 +79,8 @@ func (f *fetching) own(ctx context.Context) (*FetchResult, error) {
 		return f.result(f.was, accepted), nil
 	}
 	res, err := f.run(ctx)
-	if errors.Is(err, announce.ErrNotFound) {
-		return &FetchResult{URL: f.mirror.addr.String()}, nil // never published: a first push may follow
+	if errors.Is(err, announce.ErrNotFound) && req.Own {
+		return &FetchResult{URL: f.mirror.addr.String()}, nil // never published: the first push follows
 	}
 	return res, err
 }
