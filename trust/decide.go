@@ -104,13 +104,8 @@ func Decide(p *Policy, pins *Pins, s *refs.Snapshot, o Objects, now time.Time) (
 	if pins != nil && pins.Repository != s.Repository {
 		return refuseAll(s, now, Internal, fmt.Sprintf("the pins are those of %s", pins.Repository))
 	}
-	return newJudge(scope, pins, s, o, now, nil).decide()
-}
-
-func newJudge(s *scope, pins *Pins, snapshot *refs.Snapshot, o Objects, now time.Time, each func(Verdict)) *judge {
-	v := &verifier{policy: s.policy, format: snapshot.ObjectFormat, now: now}
-	return &judge{scope: s, pins: pins, snapshot: snapshot, now: now, each: each,
-		limits: make(map[refs.OID]*frontier), history: newHistory(v, o)}
+	j := &judge{scope: scope, pins: pins, snapshot: s, now: now}
+	return j.decide(o)
 }
 
 // refuseAll is a decision that refuses every ref, and is not accepted when
@@ -176,7 +171,9 @@ func (c *candidate) refuse(code Code, why string) {
 
 // decide goes through the steps in order; each refuses candidates and leaves
 // the others to the next.
-func (j *judge) decide() *Decision {
+func (j *judge) decide(o Objects) *Decision {
+	j.limits = make(map[refs.OID]*frontier)
+	j.history = newHistory(&verifier{policy: j.scope.policy, format: j.snapshot.ObjectFormat, now: j.now}, o)
 	introduction := j.introduction()
 	j.first = len(introduction) == 0
 	candidates := j.group(introduction)

@@ -56,5 +56,6 @@ func Examine(p *Policy, q Query, o Objects, now time.Time) (verdicts []Verdict, 
 			verdicts = refuseAll(snapshot, now, Internal, fmt.Sprintf("the verifier failed: %v", cause)).Verdicts
 		}
 	}()
-	return newJudge(s, nil, snapshot, o, now, q.Each).decide().Verdicts, nil
+	j := &judge{scope: s, snapshot: snapshot, now: now, each: q.Each}
+	return j.decide(o).Verdicts, nil
 }

@@ -28,6 +28,7 @@ func malformed(format string, args ...any) error {
 
 // A splitObject is a commit or tag cut into what was signed and the signature.
 type splitObject struct {
+	tree    refs.OID   // of a commit
 	parents []refs.OID // of a commit
 	date    int64      // of a commit, by its committer: a hint, never evidence; 0 if unreadable
 	target  refs.OID   // of a tag
@@ -146,10 +147,11 @@ func splitCommit(format refs.ObjectFormat, data []byte) (*splitObject, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := h.oid("tree", format); err != nil {
+	tree, err := h.oid("tree", format)
+	if err != nil {
 		return nil, err
 	}
-	s := &splitObject{before: data}
+	s := &splitObject{tree: tree, before: data}
 	for h.peek() == "parent" {
 		oid, err := h.oid("parent", format)
 		switch {

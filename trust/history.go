@@ -20,8 +20,9 @@ type history struct {
 	mu       sync.Mutex // while stream runs: guards what follows
 	index    map[refs.OID]int32
 	commits  []commit
-	single   int  // reads one by one so far
-	streamed bool // a whole ancestry was loaded; not done twice
+	trees    map[int32]refs.OID // of the commits' trees; nil: not wanted
+	single   int                // reads one by one so far
+	streamed bool               // a whole ancestry was loaded; not done twice
 }
 
 // A commit is a node of the graph.
@@ -64,6 +65,7 @@ const (
 // A loadedCommit is the outcome of looking at one commit's bytes.
 type loadedCommit struct {
 	oid     refs.OID
+	tree    refs.OID
 	parents []refs.OID
 	date    int64
 	att     *attestation
@@ -99,7 +101,7 @@ func (v *verifier) examine(o Object, why purpose) (l loadedCommit) {
 		l.att = &a
 	}
 	if s != nil {
-		l.parents, l.date = s.parents, s.date
+		l.tree, l.parents, l.date = s.tree, s.parents, s.date
 	}
 	return l
 }
@@ -116,6 +118,9 @@ func (h *history) add(l loadedCommit) {
 	}
 	c := &h.commits[i]
 	c.parents, c.date, c.loaded = parents, l.date, true
+	if h.trees != nil {
+		h.trees[i] = l.tree
+	}
 	if l.att != nil {
 		c.attested, c.att = true, *l.att
 	}

@@ -53,6 +53,34 @@ func oracle(history []modelCommit, mode Mode, allowed []bool, intro, tip int) bo
 	return ok(tip)
 }
 
+// randomHistory makes commits of which each has up to two parents among the
+// three before it, and a random signer or none.
+func randomHistory(w *world, rng *rand.Rand, crowd []*person, commits int) []modelCommit {
+	var history []modelCommit
+	for i := range commits {
+		c := modelCommit{signer: rng.IntN(len(crowd)+4) % (len(crowd) + 1)}
+		var parents []refs.OID
+		if i > 0 && rng.IntN(8) > 0 {
+			for range 1 + rng.IntN(2) {
+				p := max(0, i-1-rng.IntN(3))
+				if !slices.Contains(c.parents, p) {
+					c.parents = append(c.parents, p)
+					parents = append(parents, history[p].oid)
+				}
+			}
+		}
+		var by *person
+		if c.signer < len(crowd) {
+			by = crowd[c.signer]
+		} else {
+			c.signer = -1
+		}
+		c.oid = w.commit(by, day(1), parents...)
+		history = append(history, c)
+	}
+	return history
+}
+
 // TestModel decides about random histories and compares with the oracle; and
 // checks that removing a signer never turns a refusal into an acceptance, nor
 // does a cache, nor a store that gives no hints.
@@ -66,29 +94,7 @@ func TestModel(t *testing.T) {
 	for seed := range uint64(histories) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		w := newWorld(t)
-		var history []modelCommit
-		for i := range commits {
-			c := modelCommit{signer: rng.IntN(people+4) % (people + 1)}
-			if c.signer == people {
-				c.signer = -1
-			}
-			var parents []refs.OID
-			if i > 0 && rng.IntN(8) > 0 {
-				for range 1 + rng.IntN(2) {
-					p := max(0, i-1-rng.IntN(3))
-					if !slices.Contains(c.parents, p) {
-						c.parents = append(c.parents, p)
-						parents = append(parents, history[p].oid)
-					}
-				}
-			}
-			var by *person
-			if c.signer >= 0 {
-				by = crowd[c.signer]
-			}
-			c.oid = w.commit(by, day(1), parents...)
-			history = append(history, c)
-		}
+		history := randomHistory(w, rng, crowd, commits)
 		intro, tip := rng.IntN(commits/2), commits-1
 		for _, mode := range []Mode{ModeAll, ModeChain} {
 			var verdict [1 << people]bool
