@@ -46,9 +46,9 @@ var ErrMissing = errors.New("object is missing")
 // is hashed again, and every ancestry is followed over the bytes of the
 // commits.
 type Objects interface {
-	// Read returns a commit or a tag. Of a tree or blob, and of an object
-	// larger than MaxObject, Data may be left nil; Kind must be right for
-	// them to be reported well.
+	// Read returns an object. Of one that is larger than MaxObject, and for
+	// Decide of any tree or blob, Data may be left nil; Kind must be right
+	// for them to be reported well. GuixQuery reads trees and blobs.
 	Read(oid refs.OID) (Object, error)
 	// Commits yields the commits that are reachable from tips and not from
 	// not, in any order, each once, and those of tips first if convenient.
