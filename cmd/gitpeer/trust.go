@@ -30,18 +30,19 @@ gitpeer trust add KEY... [--as NAME] [--forge]
     --forge             it is the key of a service, which signs for everybody
                         who may press its merge button
 
-gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE] [--ref PATTERN]
-                  [--intro OID] [--quorum N] [--tags signed|any] [--publisher-only]
+gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE]
+                  [--ref PATTERN] [--intro OID] [--quorum N] [--tags any|signed]
+                  [--publisher-only]
     A repository (gitpeer://ID/NAME) that may be fetched; or, by the ID alone,
     all repositories of a publisher.
     --as NAME           what you call it; a publisher's name can stand for the
                         id in URLs
     --signer KEY        who may write there: a KEY as above, or the NAME of a
-                        signer; may be repeated. A fingerprint is also looked for
-                        among the certificates that the publisher sends along.
-                        Default: every signer that you have added
-    --mode MODE         which commits must be signed: all (default), chain (along
-                        the first parents), tip
+                        signer; may be repeated. A fingerprint is also looked
+                        for among the certificates that the publisher sends
+                        along. Default: every signer that you have added
+    --mode MODE         which commits must be signed: all (default), chain
+                        (along the first parents), tip
     --ref PATTERN       the refs that --signer and --mode are about, such as
                         refs/heads/main or refs/tags/v*; default: all
     --intro OID         a commit that is taken as it is, with all before it;

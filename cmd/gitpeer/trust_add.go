@@ -362,12 +362,11 @@ func editError(err error) error {
 	var (
 		exists  *trust.ExistsError
 		missing *trust.NotFoundError
-		config  *trust.ConfigError
 	)
 	switch {
 	case errors.As(err, &exists):
 		return &ui.UsageError{Message: err.Error(), Hint: fmt.Sprintf("gitpeer trust show %s", exists.Name)}
-	case errors.As(err, &missing), errors.As(err, &config):
+	case errors.As(err, &missing):
 		return &ui.UsageError{Message: err.Error(), Hint: "gitpeer trust list"}
 	}
 	return err

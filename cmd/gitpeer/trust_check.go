@@ -101,7 +101,7 @@ func (e *env) toCheck(names []string) ([]string, error) {
 	}
 	policy, err := trust.Load(home.Config)
 	if err != nil {
-		return nil, editError(err)
+		return nil, err
 	}
 	var urls []string
 	for _, r := range policy.Repos {

@@ -103,7 +103,7 @@ func runTrustList(ctx context.Context, e *env, args []string) error {
 	}
 	policy, err := trust.Load(home.Config)
 	if err != nil {
-		return editError(err)
+		return err
 	}
 	info := describePolicy(policy, func(string) bool { return true })
 	if *asJSON {
@@ -160,7 +160,7 @@ func runTrustShow(ctx context.Context, e *env, args []string) error {
 	}
 	policy, err := trust.Load(home.Config)
 	if err != nil {
-		return editError(err)
+		return err
 	}
 	info := describePolicy(policy, func(name string) bool { return name == rest[0] })
 	if len(info.Signers)+len(info.Publishers)+len(info.Repositories)+len(info.Rules) == 0 {

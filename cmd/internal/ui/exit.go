@@ -11,6 +11,7 @@ import (
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/trust"
 )
 
 // Exit statuses that are not a verdict of the policy. Those that are come from
@@ -71,6 +72,9 @@ func Code(err error) int {
 		permission *keys.PermissionError
 		address    *refs.AddressError
 		name       *refs.NameError
+		refused    *trust.RefusedError
+		config     *trust.ConfigError
+		settings   *node.ConfigError
 	)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -81,6 +85,10 @@ func Code(err error) int {
 		return Interrupted
 	case errors.As(err, &answer):
 		return int(answer.Code)
+	case errors.As(err, &refused):
+		return int(refused.Code())
+	case errors.As(err, &config), errors.As(err, &settings), errors.Is(err, trust.ErrLocked):
+		return Usage
 	case errors.As(err, &usage), errors.As(err, &id), errors.As(err, &address), errors.As(err, &name):
 		return Usage
 	case errors.As(err, &kind), errors.As(err, &permission), errors.Is(err, keys.ErrNotKey),
@@ -106,6 +114,8 @@ func hint(err error) string {
 		answer     *node.Error
 		usage      *UsageError
 		permission *keys.PermissionError
+		refused    *trust.RefusedError
+		config     *trust.ConfigError
 	)
 	switch {
 	case errors.As(err, &given):
@@ -120,6 +130,10 @@ func hint(err error) string {
 			return "gitpeer help " + usage.Topic
 		}
 		return "gitpeer help"
+	case errors.As(err, &refused):
+		return refused.Hint()
+	case errors.As(err, &config):
+		return "edit the file, then gitpeer trust list"
 	case errors.As(err, &permission):
 		return "chmod 600 " + Quote(permission.Path)
 	case errors.Is(err, node.ErrNotRunning):
