@@ -183,7 +183,8 @@ func (n *Node) signer(c Credentials) (keys.Signer, error) {
 		return s, nil
 	}
 	s, err := keys.Load(n.home.KeyFile(), nil)
-	if errors.Is(err, keys.ErrPassphrase) && c.AgentSocket != "" {
+	// Of a key that only the agent has, there is only the .pub file.
+	if (errors.Is(err, keys.ErrPassphrase) || errors.Is(err, os.ErrNotExist)) && c.AgentSocket != "" {
 		if agent, agentErr := keys.AgentSigner(c.AgentSocket, id); agentErr == nil {
 			return agent, nil // asked each time: the agent may lock it
 		}
