@@ -1,8 +1,3 @@
-// Gitpeer publishes git repositories without a server, and says whose commits
-// are accepted from there.
-//
-// Fetching and cloning is git's own work, through git-remote-gitpeer. See
-// `gitpeer help`.
 package main
 
 import (

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"runtime/debug"
 )
 
-// A version says which gitpeer this is.
-type version struct {
+// version is set by the linker (make build), to what git describe says. It is
+// empty in a program that go build or go install made, which know by themselves.
+var version string
+
+// A buildInfo says which gitpeer this is.
+type buildInfo struct {
 	Version  string `json:"version"`            // of the module; (devel) in a work tree
 	Revision string `json:"revision,omitempty"` // commit it was built from
 	Modified bool   `json:"modified,omitempty"` // with changes that are not in that commit
@@ -16,15 +21,13 @@ type version struct {
 	Arch     string `json:"arch"`
 }
 
-func thisVersion() version {
-	v := version{Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+func thisVersion() buildInfo {
+	v := buildInfo{Version: cmp.Or(version, "(devel)"), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return v
+		return v // not built by the go command
 	}
-	if info.Main.Version != "" {
-		v.Version = info.Main.Version
-	}
+	v.Version = cmp.Or(version, info.Main.Version, v.Version)
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
