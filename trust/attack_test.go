@@ -140,6 +140,36 @@ func TestA5Equivocation(t *testing.T) {
 	wantCode(t, w.statement(seq0+1, next).check(p, pins), OK)
 }
 
+// TestRecordAndSnapshotAgree: both are signed by the publisher, so a difference
+// is the publisher's doing.
+func TestRecordAndSnapshotAgree(t *testing.T) {
+	w, p, pins, _, tip, _ := published(t)
+	s := w.publish(branch("main", tip))
+	s.Head = "refs/heads/main"
+	for name, change := range map[string]func(*statement){
+		"number": func(st *statement) { st.received.Record.Number++ },
+		"head":   func(st *statement) { st.received.Record.Head = emptyTree },
+		"unborn": func(st *statement) { st.received.Record.Head = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := w.statement(seq0+1, s)
+			wantCode(t, st.check(p, pins), OK)
+			change(&st)
+			wantCode(t, st.check(p, pins), Equivocation)
+		})
+	}
+	st := w.statement(seq0+1, s)
+	st.note = append(st.note, '\n')
+	wantCode(t, st.check(p, pins), BadPack)
+	other := keys.FromSeed([32]byte{9})
+	forged, err := refs.Sign(&refs.Snapshot{Repository: refs.Address{Publisher: other.ID(), Name: "tools"}, Number: 1, Time: now, ObjectFormat: refs.SHA1}, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st = statement{received(w.address, seq0+1, s, forged), forged}
+	wantCode(t, st.check(p, pins), BadSignature)
+}
+
 func TestA6StolenPublisherKey(t *testing.T) {
 	w, p, pins, _, tip, _ := published(t)
 	mallory := newPerson(t, "mallory")
@@ -163,8 +193,8 @@ func TestA17TeleportNeedsFastForward(t *testing.T) {
 	side := w.commit(alice, day(3), tip)
 	pins = w.accept(p, pins, w.publish(branch("main", feature)))
 	v := w.want(p, pins, w.publish(branch("main", side)), "main", Moved)
-	if !strings.Contains(v.Hint, "--allow-rewind") {
-		t.Errorf("hint = %q, want it to name --allow-rewind", v.Hint)
+	if !strings.Contains(v.Hint, "ALLOW_REWIND") {
+		t.Errorf("hint = %q, want it to name the way to allow it", v.Hint)
 	}
 	w.want(p.WithRewind(), pins, w.publish(branch("main", side)), "main", OK)
 }

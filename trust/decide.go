@@ -369,7 +369,7 @@ func (j *judge) forward(g *group) {
 			c.refuse(objectCode(err), "its history cannot be read: "+err.Error())
 		case !ancestor:
 			c.refuse(Moved, fmt.Sprintf("it no longer contains %s, which was accepted before", pin.OID))
-			c.verdict.Hint = "git fetch again with gitpeer's --allow-rewind if the publisher announced this"
+			c.verdict.Hint = "GITPEER_ALLOW_REWIND=1 git fetch"
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -242,66 +241,4 @@ func (a *authority) argument() string {
 		return "0x" + a.signer.Cert.Fingerprint
 	}
 	return `"` + a.signer.SSH.Text() + `"`
-}
-
-// An Issuer is whom a signature says it is by.
-type Issuer struct {
-	Fingerprint string       // OpenPGP, upper-case hex; 16 digits if the signature has only a key id
-	SSH         *keys.SSHKey // or an SSH key, which the signature contains
-}
-
-// TipIssuers lists whom the signatures on a snapshot's tips are by, each once,
-// without verifying them: those whose certificates a publisher puts into
-// Snapshot.Signers.
-func TipIssuers(s *refs.Snapshot, o Objects) []Issuer {
-	v := &verifier{policy: &Policy{}, format: s.ObjectFormat}
-	var issuers []Issuer
-	seen := make(map[string]bool)
-	add := func(i Issuer) {
-		id := i.Fingerprint
-		if i.SSH != nil {
-			id = i.SSH.Fingerprint
-		}
-		if !seen[id] {
-			seen[id] = true
-			issuers = append(issuers, i)
-		}
-	}
-	for i, r := range s.Refs {
-		if i == maxIntroduced {
-			break
-		}
-		object, err := v.read(o, r)
-		if err != nil || object.signature == nil {
-			continue
-		}
-		if issuer, ok := issuerOf(object.signature); ok {
-			add(issuer)
-		}
-	}
-	return issuers
-}
-
-func issuerOf(signature []byte) (Issuer, bool) {
-	if bytes.HasPrefix(signature, []byte(sshBegin)) {
-		raw, err := dearmorSSH(signature)
-		if err != nil {
-			return Issuer{}, false
-		}
-		sig, err := parseSSH(raw)
-		if err != nil {
-			return Issuer{}, false
-		}
-		key, err := keys.ParseSSHBlob(sig.blob)
-		return Issuer{SSH: key}, err == nil
-	}
-	raw, err := dearmorPGP(signature)
-	if err != nil {
-		return Issuer{}, false
-	}
-	sig, err := parsePGP(raw)
-	if err != nil {
-		return Issuer{}, false
-	}
-	return Issuer{Fingerprint: sig.issuer()}, true
 }
