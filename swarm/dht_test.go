@@ -15,6 +15,7 @@ import (
 
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs/bencode"
 	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/testnet"
 )
@@ -248,3 +249,118 @@ func TestDHTStats(t *testing.T) {
 }
 
 func udpAddr(a netip.AddrPort) net.Addr { return net.UDPAddrFromAddrPort(a) }
+
+// exchange sends a query and returns the answer, the zero Value if none came
+// in a second. args are the encoded arguments that stand after id.
+func exchange(t *testing.T, conn net.PacketConn, to *swarm.DHT, args, method string) bencode.Value {
+	t.Helper()
+	return exchangeArgs(t, conn, to, "2:id20:abcdefghij0123456789"+args, method)
+}
+
+// exchangeArgs is exchange with all arguments.
+func exchangeArgs(t *testing.T, conn net.PacketConn, to *swarm.DHT, args, method string) bencode.Value {
+	t.Helper()
+	packet := fmt.Sprintf("d1:ad%se1:q%d:%s1:t2:aa1:y1:qe", args, len(method), method)
+	conn.WriteTo([]byte(packet), udpAddr(to.Addr()))
+	conn.SetReadDeadline(time.Now().Add(time.Second))
+	buf := make([]byte, 4096)
+	for {
+		n, _, err := conn.ReadFrom(buf)
+		if err != nil {
+			return bencode.Value{}
+		}
+		if m, err := bencode.Parse(buf[:n]); err == nil && m.Get("q").Kind() == bencode.None {
+			return m
+		}
+	}
+}
+
+// The library answers these wrongly unless the query is repaired on its way.
+func TestQueriesAreRepaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := testnet.New(t, testnet.Options{Nodes: 100})
+		conn, err := network.Listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		// find_node and get name the nodes near target, not those near
+		// info_hash, which is absent and so 000….
+		d, target := network.Node(0), network.Node(0).ID()
+		for i := 0; d.ID()[0] >= 0x80; i++ {
+			d = network.Node(i)
+		}
+		target[0] = 0xff
+		for _, method := range []string{"find_node", "get"} {
+			m := exchange(t, conn, d, "6:target20:"+string(target[:]), method)
+			nodes, _ := m.Get("r").Get("nodes").Str()
+			if len(nodes) != 8*26 {
+				t.Errorf("%s names %d nodes, want 8", method, len(nodes)/26)
+			}
+			for i := 0; i < len(nodes); i += 26 {
+				if nodes[i] < 0x80 {
+					t.Errorf("%s for ff… names a node at %02x…", method, nodes[i])
+				}
+			}
+		}
+
+		// No IPv4 nodes in IPv6 clothes.
+		for _, args := range []string{"6:target20:" + string(target[:]) + "4:wantl2:n42:n6e", "6:target20:" + string(target[:]) + "4:wantl2:n6e"} {
+			m := exchange(t, conn, d, args, "get")
+			if m.Get("r").Get("nodes6").Kind() != bencode.None || m.Get("r").Get("nodes").Kind() != bencode.String {
+				t.Errorf("get with %q is answered by %q", args[26:], m.Raw())
+			}
+		}
+
+		// An immutable item needs no seq.
+		token, _ := exchange(t, conn, d, "6:target20:"+string(target[:]), "get").Get("r").Get("token").Str()
+		tokenArg := string(bencode.AppendString([]byte("5:token"), token))
+		if m := exchange(t, conn, d, tokenArg+"1:v5:hello", "put"); m.Get("r").Kind() != bencode.Dict {
+			t.Errorf("an immutable put is answered by %q", m.Raw())
+		}
+
+		// A put with cas does not lock out one without.
+		for i, cas := range []string{"3:casi7e", ""} {
+			item := dhtItem(t, int64(i), "x")
+			args := cas + "2:id20:abcdefghij0123456789" + string(bencode.AppendString([]byte("1:k"), item.Key[:])) +
+				string(bencode.AppendString([]byte("4:salt"), item.Salt)) + fmt.Sprintf("3:seqi%de", item.Seq) +
+				string(bencode.AppendString([]byte("3:sig"), item.Sig[:])) + tokenArg + "1:v" + string(item.Value)
+			if m := exchangeArgs(t, conn, d, args, "put"); m.Get("r").Kind() != bencode.Dict {
+				t.Errorf("put of seq %d with %q is answered by %q", i, cas, m.Raw())
+			}
+		}
+	})
+}
+
+// A stranger that asks too much is not answered; others are.
+func TestQueriesAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := testnet.New(t, testnet.Options{Nodes: 1})
+		d := startDHT(t, network, "", nil)
+		greedy, err := network.Listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer greedy.Close()
+		modest, err := network.Listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer modest.Close()
+		const burst = 100 // of the default of 25 a second
+		for i := range burst {
+			if m := exchange(t, greedy, d, "", "ping"); m.Kind() != bencode.Dict {
+				t.Fatalf("ping %d is not answered", i)
+			}
+		}
+		if m := exchange(t, greedy, d, "", "ping"); m.Kind() != bencode.None {
+			t.Errorf("ping %d at once is answered", burst)
+		}
+		if m := exchange(t, modest, d, "", "ping"); m.Kind() != bencode.Dict {
+			t.Error("a modest node is not answered")
+		}
+		if s := d.Stats(); s.Limited != 1 {
+			t.Errorf("Limited = %d, want 1", s.Limited)
+		}
+	})
+}

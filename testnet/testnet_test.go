@@ -145,6 +145,21 @@ func TestExpiryAndRepublish(t *testing.T) {
 	})
 }
 
+// Nobody asks anything for three hours: the nodes keep each other in mind.
+func TestTablesStayFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := testnet.New(t, testnet.Options{Nodes: 16})
+		for range 18 {
+			time.Sleep(10 * time.Minute)
+			for i := range net.Size() {
+				if got := net.Node(i).Good(); got < 10 {
+					t.Errorf("node %d knows %d good nodes of 15, want 10 at least", i, got)
+				}
+			}
+		}
+	})
+}
+
 func TestPeersExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testnet.New(t, testnet.Options{Nodes: 20})
