@@ -70,3 +70,6 @@ bench:
 
 clean:
 	rm -rf bin dist
+
+interop:
+	CGO_ENABLED=0 $(GO) test -tags interop -run Libtorrent -v ./testnet
