@@ -16,6 +16,7 @@ import (
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/cmd/internal/ui"
 	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
 )
 
@@ -260,6 +261,57 @@ func TestCheckOID(t *testing.T) {
 	} {
 		if err := checkOID(text); (err == nil) != ok {
 			t.Errorf("checkOID(%q) = %v", text, err)
+		}
+	}
+}
+
+func TestTrustLog(t *testing.T) {
+	ownHome(t)
+	if code, out, stderr := call(t, "trust", "log"); code != 0 || out+stderr != "" {
+		t.Errorf("trust log without one = %d, %q, %q", code, out, stderr)
+	}
+	address := refs.Address{Publisher: keys.FromSeed([32]byte{1}).ID(), Name: "tools"}
+	home, err := node.DefaultHome(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(home.Mirror(address), "gitpeer", "log")
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 22, 5, 6, 7, 0, time.UTC)
+	for _, entry := range []trust.LogEntry{
+		{Time: at, Action: trust.ActionAccept, Repository: address, Number: 1, Refs: 2},
+		{Time: at, Action: trust.ActionRefuse, Repository: address, Number: 2, Refs: 2, Verdicts: []trust.Verdict{
+			{Code: trust.Unsigned, Ref: "refs/heads/main", Why: "is not signed"}}},
+	} {
+		if err := trust.AppendLog(file, entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "2026-11-22T05:06:07Z  accept  " + address.String() + " number 1, 2 refs\n" +
+		"2026-11-22T05:06:07Z  refuse  " + address.String() + " number 2, 2 refs\n    unsigned             refs/heads/main: is not signed\n"
+	for _, args := range [][]string{{"trust", "log"}, {"trust", "log", address.String()}} {
+		if code, out, stderr := call(t, args...); code != 0 || out != want || stderr != "" {
+			t.Errorf("gitpeer %q = %d, %q, %q, want %q", args, code, out, stderr, want)
+		}
+	}
+	if code, out, _ := call(t, "trust", "log", "--verify"); code != 0 || !strings.Contains(out, ": 2 entries") {
+		t.Errorf("trust log --verify = %d, %q", code, out)
+	}
+	if code, out, _ := call(t, "trust", "log", "--json"); code != 0 || !strings.Contains(out, `"action": "refuse"`) {
+		t.Errorf("trust log --json = %d, %q", code, out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(text, []byte("refuse"), []byte("accept"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"trust", "log"}, {"trust", "log", "--verify"}} {
+		if code, out, stderr := call(t, args...); code != ui.Internal || out != "" || !strings.Contains(stderr, "line 2") {
+			t.Errorf("A43: gitpeer %q of a changed log = %d, %q, %q, want %d and the line", args, code, out, stderr, ui.Internal)
 		}
 	}
 }

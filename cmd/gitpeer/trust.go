@@ -10,7 +10,7 @@ import (
 
 func trustCommand() *command {
 	return &command{
-		name: "trust", args: "add|remove|list|show|check ...", short: "say whose commits you accept",
+		name: "trust", args: "add|remove|list|show|check|log ...", short: "say whose commits you accept",
 		long: trustHelp,
 		run:  runTrust,
 	}
@@ -67,6 +67,11 @@ gitpeer trust check [URL|NAME]...
     repositories of the policy. The exit status is the code of the first
     refusal.
 
+gitpeer trust log [URL|NAME] [--verify]
+    What was accepted and refused, oldest first. Each entry is chained to the
+    one before; where one was changed or taken out, the exit status is 70.
+    --verify            only say whether the chain holds
+
 All of them take --json. The policy is in trust.conf, which may be edited.
 `
 
@@ -76,6 +81,7 @@ func runTrust(ctx context.Context, e *env, args []string) error {
 		run  func(context.Context, *env, []string) error
 	}{
 		{"add", runTrustAdd}, {"remove", runTrustRemove}, {"list", runTrustList}, {"show", runTrustShow}, {"check", runTrustCheck},
+		{"log", runTrustLog},
 	}
 	if len(args) == 0 {
 		return ui.Usagef("trust", "trust: an argument is missing")
