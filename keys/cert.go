@@ -118,6 +118,87 @@ func ParseCertificate(data []byte) (*Certificate, error) {
 	return c, nil
 }
 
+// ParseKeyring reads several certificates, each under the conditions of
+// ParseCertificate: armored blocks with one or more, or binary packets. What
+// ParseCertificate refuses is left out, because keyrings are collections of
+// what others made; ErrSecretKey and damage to the whole are errors.
+func ParseKeyring(data []byte) ([]*Certificate, error) {
+	const maxKeyring = 16 << 20
+	if len(data) > maxKeyring {
+		return nil, &CertificateError{Reason: fmt.Sprintf("a keyring larger than %d MiB", maxKeyring>>20)}
+	}
+	raw, err := dearmorKeyring(data)
+	if err != nil {
+		return nil, err
+	}
+	const tagPublicKey = 6
+	var certificates []*Certificate
+	var one bytes.Buffer
+	finish := func() error {
+		c, err := ParseCertificate(one.Bytes())
+		if err == nil {
+			certificates = append(certificates, c)
+		}
+		one.Reset()
+		if errors.Is(err, ErrSecretKey) {
+			return err
+		}
+		return nil
+	}
+	packets := packet.NewOpaqueReader(bytes.NewReader(raw))
+	for {
+		p, err := packets.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, &CertificateError{Reason: "damaged packets: " + err.Error()}
+		}
+		if p.Tag == tagPublicKey && one.Len() > 0 {
+			if err := finish(); err != nil {
+				return nil, err
+			}
+		}
+		if err := p.Serialize(&one); err != nil {
+			return nil, &CertificateError{Reason: "damaged packets: " + err.Error()}
+		}
+	}
+	return certificates, finish()
+}
+
+// dearmorKeyring joins the packets of all armored blocks.
+func dearmorKeyring(data []byte) ([]byte, error) {
+	if len(data) > 0 && data[0]&0x80 != 0 {
+		return data, nil
+	}
+	const begin = "-----BEGIN "
+	var raw []byte
+	for {
+		i := bytes.Index(data, []byte(begin))
+		if i < 0 {
+			break
+		}
+		data = data[i:]
+		next := len(data)
+		if j := bytes.Index(data[len(begin):], []byte(begin)); j >= 0 {
+			next = len(begin) + j
+		}
+		block, err := armor.Decode(bytes.NewReader(data[:next]))
+		if err != nil {
+			return nil, &CertificateError{Reason: "damaged armor: " + err.Error()}
+		}
+		if strings.HasPrefix(block.Type, "PGP PRIVATE") {
+			return nil, ErrSecretKey
+		}
+		body, err := io.ReadAll(block.Body)
+		if err != nil || block.Type != certificateArmor {
+			return nil, &CertificateError{Reason: fmt.Sprintf("a damaged or foreign block %q", block.Type)}
+		}
+		raw, data = append(raw, body...), data[next:]
+	}
+	return raw, nil
+}
+
 func dearmorCertificate(data []byte) ([]byte, error) {
 	// Base64 and line ends cost a third; the rest allows for comments.
 	if len(data) > 2*MaxCertificate {

@@ -201,6 +201,38 @@ func TestCertificateRefused(t *testing.T) {
 	}
 }
 
+func TestParseKeyring(t *testing.T) {
+	var entities []*Certificate
+	var binary, text []byte
+	for range 3 {
+		e := newEntity(t, certConfig(certDay(0)))
+		c := parseEntity(t, e)
+		entities = append(entities, c)
+		binary, text = append(binary, serialize(t, e)...), append(text, c.Armored()...)
+	}
+	weak := newEntity(t, certConfig(certDay(0), func(c *packet.Config) { c.Algorithm, c.RSABits, c.MinRSABits = packet.PubKeyAlgoRSA, 1024, 512 }))
+	binary = append(binary, serialize(t, weak)...)
+	for name, data := range map[string][]byte{"binary": binary, "armored": append([]byte("a comment\n"), text...)} {
+		ring, err := ParseKeyring(data)
+		if err != nil || len(ring) != 3 || ring[2].Fingerprint != entities[2].Fingerprint {
+			t.Errorf("%s: ParseKeyring() = %d certificates, %v, want 3", name, len(ring), err)
+		}
+	}
+	if ring, err := ParseKeyring(nil); err != nil || len(ring) != 0 {
+		t.Errorf("ParseKeyring(nothing) = %v, %v, want none", ring, err)
+	}
+	var private bytes.Buffer
+	if err := newEntity(t, certConfig(certDay(0))).SerializePrivate(&private, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseKeyring(append(bytes.Clone(serialize(t, weak)), private.Bytes()...)); !errors.Is(err, ErrSecretKey) {
+		t.Errorf("ParseKeyring(with a secret key) = %v, want ErrSecretKey", err)
+	}
+	if _, err := ParseKeyring(binary[:len(binary)-3]); err == nil {
+		t.Error("ParseKeyring(truncated) = nil, want an error")
+	}
+}
+
 // TestCertificateShared is for the race detector: nothing is written after
 // ParseCertificate.
 func TestCertificateShared(t *testing.T) {

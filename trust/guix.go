@@ -176,13 +176,10 @@ func (g *guix) commit(i int32) (Code, string) {
 
 // list returns the authorizations in a commit's tree.
 func (g *guix) list(i int32) (*guixList, error) {
-	if _, ok := g.h.trees[i]; !ok {
-		g.h.commits[i].loaded = false // loaded before its tree was wanted
-		if err := g.h.load(i, forAncestry); err != nil {
-			return nil, err
-		}
+	tree, err := g.h.tree(i)
+	if err != nil {
+		return nil, err
 	}
-	tree := g.h.trees[i]
 	if list, ok := g.lists[tree]; ok {
 		return list, nil
 	}
@@ -198,6 +195,17 @@ func (g *guix) list(i int32) (*guixList, error) {
 	}
 	g.lists[tree] = list
 	return list, nil
+}
+
+// tree returns the tree of a commit.
+func (h *history) tree(i int32) (refs.OID, error) {
+	if _, ok := h.trees[i]; !ok {
+		h.commits[i].loaded = false // loaded before its tree was wanted
+		if err := h.load(i, forAncestry); err != nil {
+			return "", err
+		}
+	}
+	return h.trees[i], nil
 }
 
 // file returns the content of a regular file at the root of a tree, nil if
