@@ -22,7 +22,9 @@ type fetching struct {
 	policy   *trust.Policy
 	peers    []netip.AddrPort // that the caller named
 	progress ProgressFunc
-	mine     bool // the repository is the user's own
+	mine     bool           // the repository is the user's own
+	seen     *state         // what the publisher says now, as far as it is known
+	entry    trust.LogEntry // of the last decision
 }
 
 // fetch brings a mirror up to date: resolve, compare with the pins, snapshot,
@@ -39,7 +41,8 @@ func (n *Node) fetch(ctx context.Context, req FetchRequest, progress ProgressFun
 	if n.own(f.mirror.addr) {
 		return f.own(ctx, req)
 	}
-	return f.run(ctx)
+	res, err := f.run(ctx)
+	return res, f.note(res, f.keepEvidence(err))
 }
 
 // beginFetch makes a fetch the mirror's next operation; the caller calls end.
@@ -94,7 +97,9 @@ func (f *fetching) run(ctx context.Context) (res *FetchResult, err error) {
 		return f.unreachable(ctx, err)
 	}
 	f.progress(Progress{Stage: "Looking up the record", Done: int64(resolution.Agreed), Total: int64(resolution.Answered), Unit: "nodes", Over: true})
-	got := &trust.Received{Address: f.mirror.addr, Seq: resolution.Item.Seq, Value: resolution.Item.Value, Record: resolution.Record}
+	next := &state{Item: resolution.Item, Record: resolution.Record}
+	f.seen = next
+	got := received(f.mirror.addr, next)
 	err = trust.CheckRecord(f.policy, f.pins(), got, now)
 	if refusedAs(err, trust.UnknownPeer) {
 		return nil, f.introduce(ctx, resolution, err)
@@ -102,7 +107,6 @@ func (f *fetching) run(ctx context.Context) (res *FetchResult, err error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &state{Item: resolution.Item, Record: resolution.Record}
 	if f.was != nil && f.was.Record.Snapshot == next.Record.Snapshot {
 		return f.sameSnapshot(ctx, next)
 	}
@@ -178,6 +182,7 @@ func (f *fetching) decide(ctx context.Context, objects *objectStore, next *state
 	if err := errors.Join(ctx.Err(), objects.failure()); err != nil {
 		return trust.Accepted{}, err
 	}
+	f.entry = decision.Entry(received(f.mirror.addr, next))
 	accepted, err := decision.Accept()
 	if err != nil {
 		return accepted, err

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -179,7 +182,10 @@ func (p *person) mirrorState(a refs.Address) string {
 func (p *person) refuses(f *forger, code trust.Code, want string) {
 	p.t.Helper()
 	before := p.mirrorState(f.addr)
-	_, err := p.client.Fetch(p.t.Context(), FetchRequest{URL: f.addr.String()}, nil)
+	got, err := p.client.Fetch(p.t.Context(), FetchRequest{URL: f.addr.String()}, nil)
+	if err == nil {
+		p.t.Fatalf("accepted %+v, want code %v", got, code)
+	}
 	e := wantCode(p.t, err, code)
 	if !strings.Contains(e.Message, want) {
 		p.t.Errorf("message %q, want it to say %q", e.Message, want)
@@ -393,5 +399,124 @@ func TestA32HostileRefNames(t *testing.T) {
 		if !errors.As(err, &e) || e.Code != trust.Malformed && e.Code != trust.BadSignature {
 			t.Errorf("ref %q: %v, want malformed or a bad signature", name, err)
 		}
+	}
+}
+
+// TestA5TwoRecordsWithOneSeq has the publisher sign two records with one seq,
+// which different nodes hold.
+func TestA5TwoRecordsWithOneSeq(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	f.accepted(bob, work)
+	s, err := refs.Open(f.last, f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.releaseNote(f.last, s) // a renewal, under the next seq
+	rival := &refs.Record{Number: 9, Signed: time.Now().UTC().Truncate(time.Second), Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	value, err := rival.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	item, err := announce.SignItem(f.key, f.addr.Salt(), f.seq, value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := net.AddHostile(item.Target(), 3, testnet.Holds(item)); err != nil {
+		t.Fatal(err)
+	}
+	bob.refuses(f, trust.Equivocation, "two different records")
+	kept, err := filepath.Glob(filepath.Join(bob.home.Data, "evidence", "*", "tools", "*.record"))
+	if err != nil || len(kept) != 2 {
+		t.Fatalf("evidence: %v, %v, want both records", kept, err)
+	}
+	for _, name := range kept {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if item, err := announce.ParseItem(raw); err != nil || item.Verify() != nil || item.Seq != f.seq {
+			t.Errorf("%s: %v, want a signed record with seq %d", name, err, f.seq)
+		}
+	}
+}
+
+// TestA2OldSeq has only nodes left that hold an older record.
+func TestA2OldSeq(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	f.accepted(bob, work)
+	m, err := openMirror(t.Context(), bob.home, f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := m.current().Item
+	work.commit("")
+	f.number = 1
+	f.accepted(bob, work)
+	before := bob.mirrorState(f.addr)
+	bob.stop()
+	bob.env["GITPEER_BOOTSTRAP"] = liars(t, old)
+	os.RemoveAll(bob.home.stateDir())
+	bob.start()
+	bob.refuses(f, trust.Rollback, "")
+	if after := bob.mirrorState(f.addr); after != before {
+		t.Errorf("the old record changed the mirror:\n%s", after)
+	}
+}
+
+// liars starts nodes that know an old record and nobody else, and tells where:
+// a reader who is cut off from everybody else.
+func liars(t *testing.T, old *announce.Item) string {
+	t.Helper()
+	net, err := testnet.Loopback(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(net.Close)
+	if err := net.AddHostile(old.Target(), 4, testnet.Holds(old)); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(net.Liars(), ",")
+}
+
+// TestDecisionLog: what was accepted and what was refused is in the log.
+func TestDecisionLog(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	f.accepted(bob, work)
+	work.git("commit", "-q", "--amend", "-m", "another")
+	pack := f.pack(work)
+	line, info := f.honest(pack)
+	line.From, line.To = 0, 2
+	f.seed(info, bytes.NewReader(pack))
+	f.release(f.snapshot(work.refs(), line))
+	bob.refuses(f, trust.Moved, "no longer contains")
+	file, err := os.Open(filepath.Join(bob.home.Mirror(f.addr), "gitpeer", "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var got []string
+	if err := trust.ReadLog(file, func(e trust.LogEntry) error {
+		got = append(got, fmt.Sprintf("%s %d", e.Action, e.Number))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"accept 1", "refuse 2"}; !slices.Equal(got, want) {
+		t.Errorf("log = %q, want %q", got, want)
+	}
+	if _, err := bob.client.Fetch(t.Context(), FetchRequest{URL: f.addr.String(), AllowRewind: true}, nil); err != nil {
+		t.Errorf("Fetch with AllowRewind: %v", err)
 	}
 }
