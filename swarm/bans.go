@@ -13,7 +13,7 @@ const (
 	// banTime is how long a peer that sent wrong data is kept away. Addresses change hands, so it
 	// is not for ever.
 	banTime = time.Hour
-	// suspendTime gives one sender time to deliver a disputed piece alone.
+	// suspendTime is how long one sender may take to deliver a disputed piece alone.
 	suspendTime = 10 * time.Second
 	// maxBans bounds the list; over it, those that end soonest go first.
 	maxBans = 10_000
@@ -26,7 +26,7 @@ type banKey struct {
 	id   [20]byte
 }
 
-// bans is the list of peers that are kept away, each until a time.
+// bans is a list of peers that are kept away, each until a time.
 type bans struct {
 	mu    sync.Mutex
 	until map[banKey]time.Time
@@ -51,7 +51,9 @@ func keysOf(dial netip.AddrPort, id [20]byte) []banKey {
 	return keys
 }
 
-func (b *bans) add(keys []banKey, until time.Time) {
+// add keeps a peer away until a time and reports whether it was welcome before.
+func (b *bans) add(keys []banKey, until time.Time) bool {
+	fresh := !b.match(keys, time.Now())
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, k := range keys {
@@ -61,6 +63,16 @@ func (b *bans) add(keys []banKey, until time.Time) {
 	}
 	for len(b.until) > maxBans {
 		b.evict()
+	}
+	return fresh
+}
+
+// remove makes a peer welcome again.
+func (b *bans) remove(keys []banKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, k := range keys {
+		delete(b.until, k)
 	}
 }
 

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 )
 
@@ -15,7 +16,7 @@ const maxAttempts = 4
 //   - If several did, the fingerprints of their blocks are kept. Once the piece is right, whoever
 //     sent another block than the right one is guilty.
 //   - If a piece fails twice, all senders but the best are suspended, so that the next attempt has
-//     a single sender, and one of the two rules above applies.
+//     a single sender, and one of the two rules above applies. Then the others may come back.
 //
 // So each guilty peer costs at most three times the pieces that it has a part in at one time. The
 // library has such a scheme too, but it bans IP addresses, and on loopback or behind one router
@@ -32,12 +33,14 @@ type blame struct {
 type judge interface {
 	ban(p *peerConn)
 	suspend(p *peerConn)
+	readmit(p *peerConn)
 }
 
 // evidence is what is known about one incomplete piece.
 type evidence struct {
 	current []sentBlock   // by block number, the attempt under way
 	failed  [][]sentBlock // earlier attempts, at most maxAttempts
+	waiting []*peerConn   // suspended until it is clear who is guilty
 }
 
 type sentBlock struct {
@@ -93,10 +96,12 @@ type pieceCheck struct {
 // passed bans who sent wrong blocks in earlier attempts, and forgets the piece.
 func (c *pieceCheck) passed() {
 	guilty := make(map[*peerConn]bool)
+	var waiting []*peerConn
 	c.blame.mu.Lock()
 	e := c.blame.pieces[c.piece]
 	delete(c.blame.pieces, c.piece)
 	if e != nil {
+		waiting = e.waiting
 		for _, attempt := range e.failed {
 			for n, s := range attempt {
 				if s.from != nil && n < len(c.sums) && s.sum != c.sums[n] {
@@ -114,6 +119,9 @@ func (c *pieceCheck) passed() {
 	for p := range guilty {
 		c.blame.judge.ban(p)
 	}
+	for _, p := range waiting {
+		c.blame.judge.readmit(p)
+	}
 }
 
 // failed bans the sender of the piece if there was only one, and else prepares to find out.
@@ -126,7 +134,8 @@ func (c *pieceCheck) failed() {
 		return
 	}
 	var best *peerConn
-	for _, s := range e.current {
+	current := e.current
+	for _, s := range current {
 		if s.from == nil {
 			continue
 		}
@@ -135,21 +144,31 @@ func (c *pieceCheck) failed() {
 			best = s.from
 		}
 	}
-	if len(senders) > 1 && len(e.failed) < maxAttempts {
-		e.failed = append(e.failed, e.current)
-	}
 	e.current = nil
-	trial := len(e.failed) > 1
-	c.blame.mu.Unlock()
-
-	switch {
-	case len(senders) == 1:
-		c.blame.judge.ban(best)
-	case trial:
+	var waiting []*peerConn
+	if len(senders) == 1 {
+		waiting, e.waiting = e.waiting, nil
+	} else {
+		trial := len(e.failed) > 0
+		if len(e.failed) < maxAttempts {
+			e.failed = append(e.failed, current)
+		}
 		for p := range senders {
-			if p != best {
-				c.blame.judge.suspend(p)
+			if trial && p != best {
+				e.waiting = append(e.waiting, p)
 			}
 		}
+	}
+	suspended := slices.Clone(e.waiting)
+	c.blame.mu.Unlock()
+
+	if len(senders) == 1 {
+		c.blame.judge.ban(best)
+	}
+	for _, p := range suspended {
+		c.blame.judge.suspend(p)
+	}
+	for _, p := range waiting {
+		c.blame.judge.readmit(p)
 	}
 }

@@ -126,6 +126,7 @@ type Download struct {
 	err      error // why it failed
 	done     bool  // complete
 	ended    chan struct{}
+	watched  chan struct{} // closed when watch has returned
 
 	pos    int64 // of Read
 	raised int   // pieces below have had their priority raised; of Read
@@ -141,7 +142,7 @@ func (n *Node) Fetch(ctx context.Context, req FetchRequest) (*Download, error) {
 	if req.StallTimeout <= 0 {
 		req.StallTimeout = DefaultStallTimeout
 	}
-	d := &Download{node: n, req: req, stage: StageMetadata, ended: make(chan struct{})}
+	d := &Download{node: n, req: req, stage: StageMetadata, ended: make(chan struct{}), watched: make(chan struct{})}
 	d.changed = sync.NewCond(&d.mu)
 	ctx, d.stop = context.WithCancelCause(ctx)
 	if err := n.begin(d); err != nil {
@@ -156,6 +157,7 @@ func (n *Node) Fetch(ctx context.Context, req FetchRequest) (*Download, error) {
 		if req.Progress != nil {
 			req.Progress(d.progress(new(rateMeter), time.Now()))
 		}
+		close(d.watched)
 		return d, nil
 	}
 	n.work.Go(func() { d.watch(ctx) })
@@ -297,9 +299,9 @@ func (d *Download) failure() error {
 // Info returns the info dictionary.
 func (d *Download) Info() *Info { return d.info }
 
-// Wait returns when the download is complete or has failed.
+// Wait returns when the download is complete or has failed, after the last call of Progress.
 func (d *Download) Wait() error {
-	<-d.ended
+	<-d.watched
 	return d.failure()
 }
 

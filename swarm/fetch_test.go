@@ -81,8 +81,9 @@ func TestLiars(t *testing.T) {
 				}
 				return
 			}
-			readAll(t, fetch(t, reader, req), p)
-			reader.work.Wait()
+			d := fetch(t, reader, req)
+			readAll(t, d, p)
+			d.Wait()
 			mu.Lock()
 			defer mu.Unlock()
 			if waste := last.Received - p.size; waste > p.size {
@@ -169,7 +170,7 @@ func TestResume(t *testing.T) {
 		Progress: func(p Progress) { received = p.Received },
 	})
 	readAll(t, d, p)
-	reader.work.Wait()
+	d.Wait()
 	if want := p.size - half + info.PieceLength(); received != want {
 		t.Errorf("received %d bytes, want %d", received, want)
 	}
@@ -180,7 +181,7 @@ func TestResume(t *testing.T) {
 		Progress: func(p Progress) { received = p.Received },
 	})
 	readAll(t, d, p)
-	reader.work.Wait()
+	d.Wait()
 	if received != 0 {
 		t.Errorf("received %d bytes of a complete pack", received)
 	}
@@ -321,7 +322,7 @@ func TestMemoryAndGoroutines(t *testing.T) {
 		},
 	})
 	readAll(t, d, p)
-	b.work.Wait()
+	d.Wait()
 	if grown := int64(most) - int64(before.HeapAlloc); grown > 64<<20 {
 		t.Errorf("heap grew by %d bytes", grown)
 	}

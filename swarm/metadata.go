@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/anacrolix/torrent/bencode"
 	pp "github.com/anacrolix/torrent/peer_protocol"
@@ -37,9 +38,10 @@ const (
 // metadataPeer is the state of the exchange on one connection.
 type metadataPeer struct {
 	mu     sync.Mutex
-	offers bool   // it has the extension
-	asked  bool   // requests are under way
-	buf    []byte // nil until the size is known
+	offers bool      // it has the extension
+	asked  bool      // requests are under way
+	when   time.Time // of the last requests
+	buf    []byte    // nil until the size is known
 	got    []bool
 	left   int
 }
@@ -63,10 +65,14 @@ func (m *metadataPeer) expect(size int64) {
 	m.buf, m.got, m.left = make([]byte, size), make([]bool, blocks), blocks
 }
 
-// retry asks a peer that had no answer before.
+// retry asks a peer that had no answer before, or has not given one for a second.
 func (m *metadataPeer) retry(p *peerConn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if time.Since(m.when) < time.Second {
+		return
+	}
+	m.asked = false
 	m.ask(p)
 }
 
@@ -76,7 +82,7 @@ func (m *metadataPeer) ask(p *peerConn) {
 	if m.asked || !m.offers {
 		return
 	}
-	m.asked = true
+	m.asked, m.when = true, time.Now()
 	var blocks []int64
 	for i, ok := range m.got {
 		if !ok {
@@ -89,15 +95,19 @@ func (m *metadataPeer) ask(p *peerConn) {
 	// Not here: writing takes the library's lock, and peers are many.
 	go func() {
 		for _, i := range blocks {
-			b, err := bencode.Marshal(metadataMessage{Type: metadataRequest, Piece: i})
-			if err == nil {
-				err = p.conn.WriteExtendedMessage(pp.ExtensionNameMetadata, b)
-			}
-			if err != nil {
+			if p.requestMetadata(i) != nil {
 				return // the connection has ended
 			}
 		}
 	}()
+}
+
+func (p *peerConn) requestMetadata(piece int64) error {
+	b, err := bencode.Marshal(metadataMessage{Type: metadataRequest, Piece: piece})
+	if err != nil {
+		return err
+	}
+	return p.conn.WriteExtendedMessage(pp.ExtensionNameMetadata, b)
 }
 
 // onMetadata handles a ut_metadata message. The library never sees one.
@@ -153,7 +163,7 @@ func (p *peerConn) takeMetadata(msg metadataMessage, data []byte) messageVerdict
 	if p.entry.store.currentInfo() != nil {
 		return drop // another peer was faster
 	}
-	if !m.asked || msg.TotalSize <= 0 || msg.TotalSize > MaxInfoBytes {
+	if m.when.IsZero() || msg.TotalSize <= 0 || msg.TotalSize > MaxInfoBytes {
 		return hangUp
 	}
 	if m.buf == nil {

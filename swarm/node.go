@@ -46,6 +46,7 @@ const (
 	dialsPerSecond        = 100
 	dialTimeout           = 10 * time.Second
 	handshakeTimeout      = 5 * time.Second
+	keepAlive             = 20 * time.Second // also a second line against what nudge is for
 )
 
 var (
@@ -83,14 +84,16 @@ type Node struct {
 
 // An entry is one torrent of the node.
 type entry struct {
-	hash     refs.InfoHash
-	store    *store
-	torrent  *torrent.Torrent
-	found    chan []byte             // metadata with the right hash, at most one
-	known    map[netip.AddrPort]bool // addresses of peers; under Node.mu
-	schedule schedule                // under Node.mu
-	users    int                     // Seeds and Downloads; under Node.ops
-	loading  *Download               // nil once complete; under Node.ops
+	hash      refs.InfoHash
+	store     *store
+	torrent   *torrent.Torrent
+	found     chan []byte             // metadata with the right hash, at most one
+	known     map[netip.AddrPort]bool // addresses of peers; under Node.mu
+	schedule  schedule                // under Node.mu
+	suspended *bans                   // peers that wait for a verdict on another one
+	requests  atomic.Int64            // for blocks, under way
+	users     int                     // Seeds and Downloads; under Node.ops
+	loading   *Download               // nil once complete; under Node.mu
 
 	// mu is held while the library is told something about the torrent that it does not survive
 	// when the torrent is dropped at the same time.
@@ -191,6 +194,7 @@ func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 	c.DialRateLimiter = rate.NewLimiter(dialsPerSecond, dialsPerSecond)
 	c.NominalDialTimeout = dialTimeout
 	c.HandshakesTimeout = handshakeTimeout
+	c.KeepAliveTimeout = keepAlive
 	c.IPBlocklist = n.bans
 	if cfg.UploadRate > 0 {
 		c.UploadRateLimiter = rate.NewLimiter(rate.Limit(cfg.UploadRate), 0)
@@ -201,6 +205,8 @@ func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 	c.Callbacks.ReadMessage = n.onMessage
 	c.Callbacks.PeerConnAdded = []func(*torrent.PeerConn){n.onPeerAdded}
 	c.Callbacks.PeerClosed = []func(*torrent.Peer){n.onPeerClosed}
+	c.Callbacks.SentRequest = []func(torrent.PeerRequestEvent){n.onRequest}
+	c.Callbacks.DeletedRequest = []func(torrent.PeerRequestEvent){n.onRequestEnd}
 	c.Callbacks.ReceivedUsefulData = []func(torrent.ReceivedUsefulDataEvent){n.onBlock}
 	return c
 }
@@ -245,7 +251,7 @@ func (n *Node) Close() error {
 
 // add makes an entry and its torrent, with the lock ops held.
 func (n *Node) add(hash refs.InfoHash, st *store, d *Download, info []byte) (*entry, error) {
-	e := &entry{hash: hash, store: st, found: make(chan []byte, 1), users: 1, loading: d}
+	e := &entry{hash: hash, store: st, found: make(chan []byte, 1), users: 1, loading: d, suspended: newBans()}
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()

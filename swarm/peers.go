@@ -25,19 +25,25 @@ func (n *Node) AddPeers(hash refs.InfoHash, peers []netip.AddrPort) int {
 	var fresh []netip.AddrPort
 	n.mu.Lock()
 	for _, a := range peers {
-		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-		if !dialable(a) || e.known[a] || len(e.known) >= maxKnownPeers {
-			continue
+		if a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port()); e.know(a) {
+			fresh = append(fresh, a)
 		}
-		if e.known == nil {
-			e.known = make(map[netip.AddrPort]bool)
-		}
-		e.known[a] = true
-		fresh = append(fresh, a)
 	}
 	n.mu.Unlock()
 	n.dial(e, fresh)
 	return len(fresh)
+}
+
+// know notes an address and reports whether it is new. It is called with Node.mu held.
+func (e *entry) know(a netip.AddrPort) bool {
+	if !dialable(a) || e.known[a] || len(e.known) >= maxKnownPeers {
+		return false
+	}
+	if e.known == nil {
+		e.known = make(map[netip.AddrPort]bool)
+	}
+	e.known[a] = true
+	return true
 }
 
 // dialable refuses what is not the address of one host.
@@ -51,7 +57,7 @@ func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 	self, now := n.Addr(), time.Now()
 	var infos []torrent.PeerInfo
 	for _, a := range peers {
-		if a != self && !n.bans.match(keysOf(a, [20]byte{}), now) {
+		if keys := keysOf(a, [20]byte{}); a != self && !n.bans.match(keys, now) && !e.suspended.match(keys, now) {
 			infos = append(infos, torrent.PeerInfo{Addr: peerAddr{a}, Source: torrent.PeerSourceDirect})
 		}
 	}
@@ -79,18 +85,43 @@ func (n *Node) knownPeers(e *entry) []netip.AddrPort {
 	return slices.SortedFunc(maps.Keys(e.known), netip.AddrPort.Compare)
 }
 
-// retryMetadata asks all peers of a torrent for its metadata that have not been asked.
-func (n *Node) retryMetadata(e *entry) {
+// peersOf returns the connections of a torrent.
+func (n *Node) peersOf(e *entry) []*peerConn {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	var peers []*peerConn
 	for _, p := range n.conns {
 		if p.entry == e {
 			peers = append(peers, p)
 		}
 	}
-	n.mu.Unlock()
-	for _, p := range peers {
+	return peers
+}
+
+// retryMetadata asks all peers of a torrent for its metadata that are not about to answer.
+func (n *Node) retryMetadata(e *entry) {
+	for _, p := range n.peersOf(e) {
 		p.metadata.retry(p)
+	}
+}
+
+// nudge gets a download going again that the library has forgotten. v1.61.0 does so in two ways:
+//
+//   - A connection's writer looks whether there is something to write, and only then begins to
+//     listen for news. What comes in between waits for the next keep-alive. A message from us wakes
+//     the writer here, and the answer to it the writer there.
+//   - After a piece has failed, peers with a cancelled request are not asked for it, and when the
+//     cancellation is acknowledged they are not either. If nothing is requested of anybody,
+//     forbidding the download and allowing it again makes each connection look what is missing.
+func (n *Node) nudge(e *entry) {
+	for _, p := range n.peersOf(e) {
+		go p.requestMetadata(0)
+	}
+	if e.requests.Load() == 0 {
+		e.with(func(t *torrent.Torrent) {
+			t.DisallowDataDownload()
+			t.AllowDataDownload()
+		})
 	}
 }
 

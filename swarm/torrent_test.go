@@ -155,7 +155,6 @@ func TestFetch(t *testing.T) {
 			if err := d.Wait(); err != nil {
 				t.Errorf("Wait = %v", err)
 			}
-			b.work.Wait()
 			if last.Stage != StageDone || last.Verified != p.size || last.Length != p.size || last.Peers > 1 {
 				t.Errorf("last progress %+v", last)
 			}
@@ -195,7 +194,6 @@ func TestFetchErrors(t *testing.T) {
 	a := newNode(t)
 	info := seed(t, a, p)
 	short := 300 * time.Millisecond
-	b := newNode(t)
 	for name, test := range map[string]struct {
 		req   FetchRequest
 		check func(error) bool
@@ -229,6 +227,7 @@ func TestFetchErrors(t *testing.T) {
 			if test.req.File == "" {
 				test.req.File = filepath.Join(t.TempDir(), "pack")
 			}
+			b := newNode(t)
 			_, err := b.Fetch(t.Context(), test.req)
 			if !test.check(err) {
 				t.Errorf("Fetch = %v (%T)", err, err)

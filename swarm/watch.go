@@ -7,13 +7,21 @@ import (
 	"github.com/anacrolix/torrent"
 )
 
+const (
+	// nudgeAfter is when a download that receives nothing wakes up its connections, see nudge.
+	nudgeAfter    = 400 * time.Millisecond
+	nudgeInterval = time.Second
+)
+
 // watch reports the progress of a download, redials its peers, and ends it when nothing comes.
 func (d *Download) watch(ctx context.Context) {
+	defer close(d.watched)
 	tick := time.NewTicker(min(progressInterval, d.req.StallTimeout/4))
 	defer tick.Stop()
 	var (
 		last   = time.Now() // when something last came
 		redial = last.Add(redialInterval)
+		nudge  = last
 		before Progress
 		rate   rateMeter
 	)
@@ -35,7 +43,7 @@ func (d *Download) watch(ctx context.Context) {
 		now := time.Now()
 		p := d.progress(&rate, now)
 		if p.Received != before.Received || p.Verified != before.Verified || p.Stage != before.Stage {
-			last = now
+			last, nudge = now, now.Add(nudgeAfter)
 		}
 		before = p
 		report(p)
@@ -45,6 +53,10 @@ func (d *Download) watch(ctx context.Context) {
 		}
 		if p.Stage == StageMetadata {
 			d.node.retryMetadata(d.entry)
+		}
+		if p.Stage == StageDownload && now.After(nudge) {
+			nudge = now.Add(nudgeInterval)
+			d.node.nudge(d.entry)
 		}
 		if waited := now.Sub(last); waited >= d.req.StallTimeout {
 			d.fail(d.stalled(p, waited))

@@ -63,8 +63,9 @@ func (n *Node) onPeerAdded(c *torrent.PeerConn) {
 	n.mu.Lock()
 	p.entry = n.entries[infoHashOf(c.Torrent())]
 	n.conns[c] = p
+	welcome := p.welcome(time.Now())
 	n.mu.Unlock()
-	if p.entry == nil || n.bans.match(keysOf(p.dial, c.PeerID), time.Now()) {
+	if !welcome {
 		go c.Close() // not here: the library holds its lock
 	}
 }
@@ -110,6 +111,18 @@ func (n *Node) onBlock(ev torrent.PeerMessageEvent) {
 	if p := n.peerConn(c); p != nil && p.entry != nil {
 		m := ev.Message
 		p.entry.store.blame.received(int(m.Index), int(m.Begin/blockLength), p, m.Piece)
+	}
+}
+
+// onRequest and onRequestEnd are called by the library for each block that it asks for, and when it
+// no longer waits for it.
+func (n *Node) onRequest(ev torrent.PeerRequestEvent) { n.countRequest(ev, 1) }
+
+func (n *Node) onRequestEnd(ev torrent.PeerRequestEvent) { n.countRequest(ev, -1) }
+
+func (n *Node) countRequest(ev torrent.PeerRequestEvent, d int64) {
+	if e := n.entry(infoHashOf(ev.Peer.Torrent())); e != nil {
+		e.requests.Add(d)
 	}
 }
 
@@ -273,7 +286,7 @@ func (p *peerConn) callable(port uint16) bool {
 	if p.dial.Port() == 0 && p.dial.IsValid() {
 		p.dial = netip.AddrPortFrom(p.dial.Addr(), port)
 	}
-	return !p.node.bans.match(keysOf(p.dial, p.conn.PeerID), time.Now())
+	return p.welcome(time.Now())
 }
 
 // printable cuts a peer's idea of its name down to what may be logged.
@@ -289,24 +302,47 @@ func printable(s string) string {
 	}, s)
 }
 
-// ban implements judge: it ends the connection and keeps the peer away.
+// ban implements judge: it ends all connections with the peer and keeps it away.
 func (n *Node) ban(p *peerConn) {
-	n.log.Info("peer sent wrong data", "peer", p.addr, "infohash", p.entry.hash)
-	n.banned.Add(1)
-	n.keepAway(p, banTime)
-}
-
-// suspend implements judge.
-func (n *Node) suspend(p *peerConn) { n.keepAway(p, suspendTime) }
-
-func (n *Node) keepAway(p *peerConn, d time.Duration) {
-	now := time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.bans.add(keysOf(p.dial, p.conn.PeerID), now.Add(d))
+	now := time.Now()
+	if n.bans.add(keysOf(p.dial, p.conn.PeerID), now.Add(banTime)) {
+		n.log.Info("peer sent wrong data", "peer", p.addr, "infohash", p.entry.hash)
+		n.banned.Add(1)
+	}
 	for c, q := range n.conns {
-		if q == p || n.bans.match(keysOf(q.dial, c.PeerID), now) {
+		if q == p || !q.welcome(now) {
 			go c.Close() // not here: the caller may hold locks that the library's lock waits for
 		}
 	}
+}
+
+// suspend implements judge: it ends the peer's connections for this torrent. To come back, it has
+// to be called.
+func (n *Node) suspend(p *peerConn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	p.entry.suspended.add(keysOf(p.dial, p.conn.PeerID), now.Add(suspendTime))
+	p.entry.know(p.dial)
+	for c, q := range n.conns {
+		if q == p || q.entry == p.entry && !q.welcome(now) {
+			go c.Close()
+		}
+	}
+}
+
+// readmit implements judge.
+func (n *Node) readmit(p *peerConn) {
+	n.mu.Lock()
+	p.entry.suspended.remove(keysOf(p.dial, p.conn.PeerID))
+	n.mu.Unlock()
+	n.work.Go(func() { n.redial(p.entry) })
+}
+
+// welcome reports whether a peer is neither banned nor suspended. It is called with node.mu held.
+func (p *peerConn) welcome(now time.Time) bool {
+	keys := keysOf(p.dial, p.conn.PeerID)
+	return p.entry != nil && !p.node.bans.match(keys, now) && !p.entry.suspended.match(keys, now)
 }
