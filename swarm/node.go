@@ -76,10 +76,11 @@ type Node struct {
 	ops sync.Mutex
 
 	// mu is taken in callbacks, inside the library's lock: nothing is called while it is held.
-	mu      sync.Mutex
-	closed  bool
-	entries map[refs.InfoHash]*entry
-	conns   map[*torrent.PeerConn]*peerConn
+	mu       sync.Mutex
+	closed   bool
+	entries  map[refs.InfoHash]*entry
+	conns    map[*torrent.PeerConn]*peerConn
+	nextSeed time.Time // when the next seed may be announced
 }
 
 // An entry is one torrent of the node.

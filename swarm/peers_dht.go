@@ -27,6 +27,9 @@ const (
 	lastSearch  = 5 * time.Minute
 	// announceRetry is how soon a seed tries again when no DHT node answered.
 	announceRetry = 30 * time.Second
+	// announceSpacing keeps the announcing of many seeds to a third of what the DHT may send, so
+	// that records are not kept waiting: 3,000 torrents fit into one interval.
+	announceSpacing = 500 * time.Millisecond
 	// parallelAnnounces is how many torrents walk through the DHT at once.
 	parallelAnnounces = 4
 	// announceTime bounds one walk and the announcing after it.
@@ -71,24 +74,45 @@ func (n *Node) announceLoop(ctx context.Context) {
 	}
 }
 
-// nextDue takes the torrent that is due longest; or says how long none is.
+// nextDue takes the torrent that is due longest, a download before a seed; or says how long none is.
 func (n *Node) nextDue(now time.Time) (*entry, time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var first *entry
 	for _, e := range n.entries {
-		if !e.schedule.running && (first == nil || e.schedule.due.Before(first.schedule.due)) {
+		if !e.schedule.running && (first == nil || e.before(first, now)) {
 			first = e
 		}
 	}
-	switch {
-	case first == nil:
+	if first == nil {
 		return nil, announceInterval
-	case first.schedule.due.After(now):
-		return nil, first.schedule.due.Sub(now)
+	}
+	due := first.schedule.due
+	if first.loading == nil && due.Before(n.nextSeed) {
+		due = n.nextSeed
+	}
+	if due.After(now) {
+		return nil, due.Sub(now)
+	}
+	if first.loading == nil {
+		n.nextSeed = now.Add(announceSpacing)
 	}
 	first.schedule.running = true
 	return first, 0
+}
+
+// before reports whether e comes before f: what is due before what is not, then downloads before
+// seeds, then by time.
+func (e *entry) before(f *entry, now time.Time) bool {
+	eDue, fDue := !e.schedule.due.After(now), !f.schedule.due.After(now)
+	switch {
+	case eDue != fDue:
+		return eDue
+	case eDue && (e.loading == nil) != (f.loading == nil):
+		return e.loading != nil
+	default:
+		return e.schedule.due.Before(f.schedule.due)
+	}
 }
 
 // announce looks a torrent up in the DHT, takes the peers found there, and announces it.
