@@ -6,8 +6,9 @@
 //
 // A [Node] has one TCP and one UDP port. It serves what it is given with [Node.Seed] from an
 // [io.ReaderAt], wherever the bytes lie, and brings in a torrent with [Node.Fetch] as a stream of
-// verified bytes that follows the download. Who knows peers says so with [Node.AddPeers]; the node
-// asks no tracker.
+// verified bytes that follows the download. Who knows peers says so with [Node.AddPeers]; besides,
+// each torrent is looked up and announced in the DHT under its infohash, where clients of others
+// look. No tracker is asked. [Magnet] and [Info.TorrentFile] name a torrent to other clients.
 //
 // A torrent of gitpeer is described by an [Info]: one file, version 1, four keys, canonically
 // encoded. A [Hasher] makes it in one pass over a stream of unknown length.
