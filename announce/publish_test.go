@@ -219,7 +219,6 @@ func TestPublishKeyInUseElsewhere(t *testing.T) {
 		time.Sleep(time.Minute)
 		second := mustPublish(t, f.Client(reader), publication(2, first.Item))
 		time.Sleep(time.Minute)
-		twin := item(t, 3, first.Item.Seq, time.Now())
 		for name, last := range map[string]*announce.Item{"older": first.Item, "none": nil} {
 			_, err := announce.Publish(t.Context(), d, signer(), publication(3, last))
 			var used *announce.InUseError
@@ -243,7 +242,7 @@ func TestPublishKeyInUseElsewhere(t *testing.T) {
 		// Another value at the very seq that we know.
 		f.Restart()
 		f.Plant(third.Item, 0, 10)
-		twin = item(t, 9, third.Item.Seq, time.Now())
+		twin := item(t, 9, third.Item.Seq, time.Now())
 		f.Plant(twin, 10, 10)
 		_, err := announce.Publish(t.Context(), d, signer(), publication(4, third.Item))
 		var used *announce.InUseError

@@ -68,7 +68,7 @@ type bootstrapRun struct {
 func (d *DHT) bootstrap(ctx context.Context) error {
 	start := d.resolve(ctx)
 	for _, n := range d.saved.nodes {
-		start = append(start, contact{id: n.id, addr: n.addr})
+		start = append(start, contact(n))
 	}
 	start = append(start, d.contacts()...)
 	end := d.walk(ctx, d.saved.id, start, func(ctx context.Context, to netip.AddrPort, answer func(reply)) {

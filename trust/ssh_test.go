@@ -27,7 +27,6 @@ import (
 type sshDraft struct {
 	namespace, reserved, hash string
 	version                   uint32
-	signature                 *ssh.Signature // overrides
 	trailing                  []byte
 }
 

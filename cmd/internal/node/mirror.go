@@ -97,8 +97,9 @@ type packJSON struct {
 	Info   []byte `json:"info"` // bencoded info dictionary
 }
 
-func (p *packFile) marshal() ([]byte, error) {
-	return json.Marshal(packJSON{p.Hash, hex.EncodeToString(p.Header[:]), hex.EncodeToString(p.Tail), p.To, p.Info.Bytes()})
+// stored is p as it is stored.
+func (p *packFile) stored() packJSON {
+	return packJSON{p.Hash, hex.EncodeToString(p.Header[:]), hex.EncodeToString(p.Tail), p.To, p.Info.Bytes()}
 }
 
 func parsePackFile(b []byte) (*packFile, error) {
@@ -287,7 +288,7 @@ func (m *mirror) accept(ctx context.Context, next *state, q *quarantine, packs [
 		}
 	}
 	for _, p := range packs {
-		a.Packs = append(a.Packs, packJSON{p.Hash, hex.EncodeToString(p.Header[:]), hex.EncodeToString(p.Tail), p.To, p.Info.Bytes()})
+		a.Packs = append(a.Packs, p.stored())
 	}
 	raw, err := json.Marshal(a)
 	if err != nil {
