@@ -505,6 +505,35 @@ func TestPushLease(t *testing.T) {
 	}
 }
 
+// TestLeaseOfOneBatch: a lease is of one batch, also in a session that has two.
+func TestLeaseOfOneBatch(t *testing.T) {
+	w := newWorld(t)
+	w.publish(refs.SHA1)
+	old := w.must("src", "rev-parse", "main")
+	w.commit("src", "four")
+	var out bytes.Buffer
+	cmd := exec.Command("git-remote-gitpeer", "origin", w.url)
+	cmd.Env = append(os.Environ(), "GIT_DIR="+filepath.Join(w.dir, "src", ".git"))
+	cmd.Stdin = strings.NewReader("option cas refs/heads/main:" + old + "\npush refs/heads/main:refs/heads/main\n\n" +
+		"push refs/heads/main:refs/heads/copy\npush refs/heads/main:refs/heads/main\n\n\n")
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "ok\nok refs/heads/main\n\nok refs/heads/copy\nok refs/heads/main\n\n"; out.String() != want {
+		t.Errorf("the helper answers %q, want %q", &out, want)
+	}
+	pushes := w.fake.pushes[len(w.fake.pushes)-2:]
+	if u := pushes[0].Updates[0]; u.Expect == nil || *u.Expect != refs.OID(old) {
+		t.Errorf("the first batch expects %v, want %s", u.Expect, old)
+	}
+	for _, u := range pushes[1].Updates {
+		if u.Expect != nil || u.Force {
+			t.Errorf("the second batch expects %v of %s, force %v, want neither", *u.Expect, u.Dst, u.Force)
+		}
+	}
+}
+
 func TestPushNew(t *testing.T) {
 	for _, format := range []refs.ObjectFormat{refs.SHA1, refs.SHA256} {
 		t.Run(string(format), func(t *testing.T) {

@@ -98,6 +98,7 @@ func TestFail(t *testing.T) {
 		{"the node", &node.Error{Code: trust.Rollback, Message: "old", Hint: "wait"}, 20, "gitpeer: error: old\nhint: wait\n"},
 		{"the node, wrapped", fmt.Errorf("x: %w", &node.Error{Code: trust.TryLater, Message: "m"}), 75, "gitpeer: error: x: m\n"},
 		{"outside text", &node.Error{Code: trust.Unsigned, Message: "a\nhint: rm -rf /"}, 10, "gitpeer: error: a\n    hint: rm -rf /\n"},
+		{"escapes", &node.Error{Code: trust.Unsigned, Message: "a\x1b[2J\xff", Hint: "b\u202e"}, 10, "gitpeer: error: a\\x1b[2J\\xff\nhint: b\\u{202e}\n"},
 		{"verdicts", &node.Error{Code: trust.Unsigned, Message: "m (and 1 more)", Hint: "h", Verdicts: []trust.Verdict{
 			{Ref: "refs/heads/a", Why: "is not signed"}, {Ref: "refs/heads/b", Why: "is not\nsigned"}}}, 10,
 			"gitpeer: error: refs/heads/a: is not signed\n    refs/heads/b: is not signed\nhint: h\n"},
