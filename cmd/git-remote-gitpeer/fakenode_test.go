@@ -31,6 +31,7 @@ type fakeNode struct {
 	refuse  *node.Error       // what every fetch is answered with, if set
 	stale   string
 	tamper  func(*node.FetchResult)
+	asked   chan struct{} // if set, a fetch says so here and then never answers
 	fetches int
 	pushes  []node.PushRequest
 }
@@ -110,6 +111,11 @@ func (f *fakeNode) fetch(ctx context.Context, r node.FetchRequest) (*node.FetchR
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fetches++
+	if f.asked != nil {
+		close(f.asked)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if f.refuse != nil {
 		return nil, f.refuse
 	}

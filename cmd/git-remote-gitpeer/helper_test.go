@@ -380,6 +380,27 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestInterrupt: an interrupt ends a fetch that gets no answer, with the status
+// and the words for it.
+func TestInterrupt(t *testing.T) {
+	w := newWorld(t)
+	w.fake.asked = make(chan struct{})
+	var out, errs bytes.Buffer
+	cmd := exec.Command("git-remote-gitpeer", "origin", w.url)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("list\n\n"), &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-w.fake.asked
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err := cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 130 || out.Len() > 0 || !strings.Contains(errs.String(), "gitpeer: interrupted") {
+		t.Errorf("after an interrupt: %v, prints %q, says %q, want exit status 130", err, &out, &errs)
+	}
+}
+
 func TestStale(t *testing.T) {
 	w := newWorld(t)
 	w.publish(refs.SHA1)
