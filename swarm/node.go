@@ -253,6 +253,8 @@ func (n *Node) Close() error {
 // add makes an entry and its torrent, with the lock ops held.
 func (n *Node) add(hash refs.InfoHash, st *store, d *Download, info []byte) (*entry, error) {
 	e := &entry{hash: hash, store: st, found: make(chan []byte, 1), users: 1, loading: d, suspended: newBans()}
+	e.mu.Lock() // until the torrent is known: the announce loop may take the entry at once
+	defer e.mu.Unlock()
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,4 +120,33 @@ func TestBans(t *testing.T) {
 	if _, ok := b.Lookup([]byte{10, 0, 39, 16}); !ok {
 		t.Error("the longest ban was evicted")
 	}
+}
+
+// The announce loop, or whoever has peers, may come upon a torrent that is just being added.
+func TestAddPeersWhileAdding(t *testing.T) {
+	n := newNode(t)
+	info := pseudo{1, 1000}.info(t)
+	stop := make(chan struct{})
+	var adders sync.WaitGroup
+	for i := range uint16(2) {
+		adders.Go(func() {
+			for port := uint16(1); ; port++ {
+				select {
+				case <-stop:
+					return
+				default:
+					n.AddPeers(info.InfoHash(), []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), 2*port+i)})
+				}
+			}
+		})
+	}
+	for range 300 {
+		s, err := n.Seed(info, pseudo{1, 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+	}
+	close(stop)
+	adders.Wait()
 }
