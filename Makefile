@@ -73,3 +73,4 @@ clean:
 
 interop:
 	CGO_ENABLED=0 $(GO) test -tags interop -run Libtorrent -v ./testnet
+	CGO_ENABLED=0 $(GO) test -tags interop -run Interop -v ./swarm
