@@ -193,9 +193,6 @@
 // What leaves the list ([Retire]), which is never less than a cover for every
 // reader:
 //
-//   - a base, when there is a newer one;
-//   - a pack that ends where the newest base does or before, when the way over
-//     it costs no less than the base's way;
 //   - a pack inside the range of another, no base, when at least as many bytes
 //     follow the other as it has itself: a reader inside that range, who takes
 //     the whole for a part, then downloads at most twice what it needs. Bytes
@@ -203,6 +200,11 @@
 //     again the one large publication among small ones that it already has;
 //     but once four times as many publications follow as the other spans, the
 //     pack leaves all the same, so that the list stays short.
+//
+// Bases stay. Each is half as large again as the one before, so that there are
+// few; and a reader who cloned an old one and followed holds it and every pack
+// since, but not the bases made meanwhile: if the list did not have that way any
+// more, only the publisher could serve a newcomer.
 //
 // This keeps some 12 packs a level, and at most 40, and no reader needs more
 // than about 8 a level.

@@ -179,28 +179,18 @@ func NextRanges(n uint64, packs []Pack) []Range {
 }
 
 // Retire returns those of packs, all that were listed at n−1 and those made at
-// n, that snapshot n lists. Every reader that has a cover keeps one.
+// n, that snapshot n lists. Every reader that has a cover keeps one, and so does
+// every way from nothing: bases stay listed, with a way on from each, so that
+// whoever ever cloned and followed can serve a newcomer.
 func Retire(n uint64, packs []Pack) []Pack {
-	base, _ := newestBase(packs)
 	to := distances(n, packs)
 	keep := slices.DeleteFunc(slices.Clone(packs), func(p Pack) bool {
-		if p.From == 0 {
-			return p.To != base.To
-		}
-		return isStale(p, base, to) || slices.ContainsFunc(packs, func(q Pack) bool {
+		return p.From != 0 && slices.ContainsFunc(packs, func(q Pack) bool {
 			return supersedes(q, p, n, to)
 		})
 	})
 	slices.SortFunc(keep, comparePacks)
 	return keep
-}
-
-// isStale reports whether a reader who could use p, which ends at or before the
-// base does, fares no worse with the base.
-func isStale(p, base Pack, to map[uint64]cost) bool {
-	rest, ok := to[p.To]
-	whole, haveBase := to[0]
-	return haveBase && p.To <= base.To && (!ok || rest.plus(p).bytes >= whole.bytes)
 }
 
 // supersedes reports whether q can stand for p from now on: it spans p, and so

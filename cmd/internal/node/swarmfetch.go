@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,34 +52,89 @@ func (s *swarmFetch) snapshot(ctx context.Context, r *refs.Record) ([]byte, erro
 	return drain(d, refs.MaxSnapshotBytes)
 }
 
-// packs fetches the packs that lead from the accepted state to a snapshot and
-// indexes each, in order, while it still comes in.
+// packs fetches the packs that lead from the accepted state to a snapshot, by
+// the cheapest way whose packs somebody has. Packs of a way that was given up
+// stay in the quarantine: their objects are right, and may be of use.
 func (s *swarmFetch) packs(ctx context.Context, q *quarantine, to *refs.Snapshot) ([]*packFile, error) {
+	if len(to.Packs) == 0 && len(to.Refs) == 0 {
+		return nil, nil // an empty repository has no packs
+	}
 	have := uint64(0)
 	if s.f.was != nil {
 		have = s.f.was.Snapshot.Number
 	}
-	plan, err := refs.Cover(to.Packs, have, to.Number)
-	if errors.Is(err, refs.ErrNoCover) && len(to.Refs) == 0 {
-		return nil, nil // an empty repository has no packs
-	}
-	if err != nil {
-		return nil, &packError{err}
-	}
-	for _, p := range plan {
-		if _, err := limitsOf(p); err != nil {
+	done := map[refs.InfoHash]*packFile{}
+	listed := to.Packs
+	for {
+		plan, err := refs.Cover(listed, have, to.Number)
+		if err != nil {
+			return nil, &packError{err}
+		}
+		err = s.follow(ctx, q, &way{snapshot: to, packs: plan, listed: listed, have: have, done: done})
+		absent, unavailable := absentTorrent(err)
+		if !unavailable {
+			return slices.Collect(maps.Values(done)), err
+		}
+		listed = slices.DeleteFunc(slices.Clone(listed), func(p refs.Pack) bool { return p.InfoHash == absent })
+		if _, other := refs.Cover(listed, have, to.Number); other != nil {
 			return nil, err
 		}
+		s.f.progress(Progress{Note: fmt.Sprintf("nobody has pack %s now; trying another way", absent)})
 	}
-	// A download is started when one of the slots is free, and holds it until
-	// it is indexed; packs are indexed in the order of the plan.
+}
+
+// absentTorrent reports whether an error is that a torrent cannot be had, and
+// which.
+func absentTorrent(err error) (refs.InfoHash, bool) {
+	var noPeers *swarm.NoPeersError
+	var stalled *swarm.StalledError
+	switch {
+	case errors.As(err, &noPeers):
+		return noPeers.InfoHash, true
+	case errors.As(err, &stalled):
+		return stalled.InfoHash, true
+	}
+	return refs.InfoHash{}, false
+}
+
+// A way is a list of packs that leads to a snapshot.
+type way struct {
+	snapshot *refs.Snapshot
+	packs    []refs.Pack // in the order in which they are indexed
+	listed   []refs.Pack // of which packs were chosen
+	have     uint64
+	done     map[refs.InfoHash]*packFile // indexed already
+}
+
+// patience is how long to wait for a pack: not long where there is another way.
+func (w *way) patience(p refs.Pack) time.Duration {
+	others := slices.DeleteFunc(slices.Clone(w.listed), func(q refs.Pack) bool { return q.InfoHash == p.InfoHash })
+	if _, err := refs.Cover(others, w.have, w.snapshot.Number); err != nil {
+		return swarm.DefaultStallTimeout
+	}
+	return patienceWithAlternative
+}
+
+// patienceWithAlternative is enough to find and greet a peer that is there.
+const patienceWithAlternative = 8 * time.Second
+
+// follow fetches and indexes the packs of a way that are not done. A download
+// is started when one of the slots is free, and holds it until it is indexed.
+func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
+	todo := slices.DeleteFunc(slices.Clone(w.packs), func(p refs.Pack) bool { return w.done[p.InfoHash] != nil })
+	for _, p := range todo {
+		if _, err := limitsOf(p); err != nil {
+			return err
+		}
+	}
 	started := make(chan *swarm.Download, prefetch)
-	files := make([]*packFile, len(plan))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(started)
-		for i, p := range plan {
-			d, err := s.startPack(ctx, p, fmt.Sprintf("Receiving pack %d/%d", i+1, len(plan)))
+		for i, p := range todo {
+			d, err := s.start(ctx, swarm.FetchRequest{
+				InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: w.patience(p),
+			}, fmt.Sprintf("Receiving pack %d/%d", i+1, len(todo)))
 			if err != nil {
 				return err
 			}
@@ -90,7 +147,7 @@ func (s *swarmFetch) packs(ctx context.Context, q *quarantine, to *refs.Snapshot
 		return nil
 	})
 	g.Go(func() error {
-		for i, p := range plan {
+		for _, p := range todo {
 			d, ok := <-started
 			if !ok {
 				return nil // the other goroutine says why
@@ -99,18 +156,16 @@ func (s *swarmFetch) packs(ctx context.Context, q *quarantine, to *refs.Snapshot
 			if err != nil {
 				return err
 			}
-			spec := ingestSpec{Format: to.ObjectFormat, Limits: limits, Whole: p.From == 0}
-			if files[i], err = s.index(ctx, q, d, p, spec); err != nil {
+			spec := ingestSpec{Format: w.snapshot.ObjectFormat, Limits: limits, Whole: p.From == 0}
+			file, err := s.index(ctx, q, d, p, spec)
+			if err != nil {
 				return err
 			}
+			w.done[p.InfoHash] = file
 		}
 		return nil
 	})
-	return files, g.Wait()
-}
-
-func (s *swarmFetch) startPack(ctx context.Context, p refs.Pack, stage string) (*swarm.Download, error) {
-	return s.start(ctx, swarm.FetchRequest{InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash)}, stage)
+	return g.Wait()
 }
 
 // index reads one download into the quarantine.
@@ -127,13 +182,21 @@ func (s *swarmFetch) index(ctx context.Context, q *quarantine, d *swarm.Download
 
 // start begins a download and reports how it goes.
 func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage string) (*swarm.Download, error) {
-	req.Peers, req.StallTimeout = s.peers, s.f.node.opts.Stall
+	req.Peers = s.peers
+	if s.f.node.opts.Stall != 0 {
+		req.StallTimeout = s.f.node.opts.Stall
+	}
 	req.Progress = func(p swarm.Progress) {
 		s.f.progress(Progress{
 			Stage: stage, Done: p.Verified, Total: p.Length, Unit: "bytes",
 			Rate: int64(p.Rate), Peers: p.Peers, Over: p.Stage == swarm.StageDone,
 		})
 	}
+	s.mu.Lock()
+	if before := s.downloads[req.File]; before != nil { // of a way that was given up
+		before.Close()
+	}
+	s.mu.Unlock()
 	looking, found := context.WithCancel(ctx)
 	go s.findPeers(looking, req.InfoHash)
 	d, err := s.f.node.swarm.Fetch(ctx, req)
