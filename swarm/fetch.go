@@ -160,7 +160,10 @@ func (n *Node) Fetch(ctx context.Context, req FetchRequest) (*Download, error) {
 		close(d.watched)
 		return d, nil
 	}
-	n.work.Go(func() { d.watch(ctx) })
+	if !n.spawn(func() { d.watch(ctx) }) {
+		close(d.watched)
+		d.fail(ErrClosed)
+	}
 	if err := d.start(ctx); err != nil {
 		d.fail(err)
 		err = d.failure()

@@ -281,6 +281,16 @@ func (n *Node) entry(hash refs.InfoHash) *entry {
 	return n.entries[hash]
 }
 
+// spawn runs f in a goroutine that Close waits for, unless the node is closed already.
+func (n *Node) spawn(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.work.Go(f)
+	}
+	return !n.closed
+}
+
 // busy reports whether a torrent is incomplete.
 func (n *Node) busy(e *entry) bool {
 	n.mu.Lock()

@@ -177,7 +177,7 @@ func (n *Node) meet(p *peerConn, port uint16) {
 		return
 	}
 	p.met = true
-	n.work.Go(func() {
+	n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, announceTime)
 		defer cancel()
 		n.dht.Meet(ctx, netip.AddrPortFrom(p.addr.Addr(), port))

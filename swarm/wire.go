@@ -338,7 +338,7 @@ func (n *Node) readmit(p *peerConn) {
 	n.mu.Lock()
 	p.entry.suspended.remove(keysOf(p.dial, p.conn.PeerID))
 	n.mu.Unlock()
-	n.work.Go(func() { n.redial(p.entry) })
+	n.spawn(func() { n.redial(p.entry) })
 }
 
 // welcome reports whether a peer is neither banned nor suspended. It is called with node.mu held.
