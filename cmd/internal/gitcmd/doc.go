@@ -6,6 +6,9 @@
 // off, and what came from outside is passed as full object ids or behind
 // --end-of-options, never through a shell. See TRUST.md §3.2.
 //
+// [Objects] gives package trust the raw objects that it decides about, out of a
+// mirror, its quarantine, or any repository of the user's.
+//
 // git writes every object and every ref; gitpeer only tells it which. What git
 // prints to standard error on failure is carried in [Error], so that a person
 // sees git's own words.

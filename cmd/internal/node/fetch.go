@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
 )
@@ -175,11 +176,11 @@ func (f *fetching) sameSnapshot(ctx context.Context, next *state) (*FetchResult,
 }
 
 // decide applies the policy to a state, and fills in the pins that follow.
-func (f *fetching) decide(ctx context.Context, objects *objectStore, next *state) (trust.Accepted, error) {
-	defer objects.close()
+func (f *fetching) decide(ctx context.Context, objects *gitcmd.Objects, next *state) (trust.Accepted, error) {
+	defer objects.Close()
 	f.progress(Progress{Stage: "Verifying signatures"})
 	decision := trust.Decide(f.policy, f.pins(), next.Snapshot, objects, time.Now())
-	if err := errors.Join(ctx.Err(), objects.failure()); err != nil {
+	if err := errors.Join(ctx.Err(), objects.Err()); err != nil {
 		return trust.Accepted{}, err
 	}
 	f.entry = decision.Entry(received(f.mirror.addr, next))

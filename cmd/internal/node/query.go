@@ -124,7 +124,7 @@ func (f *fetching) verdicts(ctx context.Context, st *state, here bool) map[refs.
 		policy = own
 	}
 	objects := f.mirror.store(ctx, nil)
-	defer objects.close()
+	defer objects.Close()
 	decision := trust.Decide(policy, f.pins(), st.Snapshot, objects, time.Now())
 	verdicts := map[refs.Name]*trust.Verdict{}
 	for i := range decision.Verdicts {
