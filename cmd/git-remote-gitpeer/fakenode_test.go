@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,24 @@ func startFake(t *testing.T) *fakeNode {
 		<-done
 	})
 	return f
+}
+
+// with changes or reads the fake while no operation runs.
+func (f *fakeNode) with(do func(f *fakeNode)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do(f)
+}
+
+// fetched is how many fetches there were, pushed what was pushed.
+func (f *fakeNode) fetched() (n int) {
+	f.with(func(f *fakeNode) { n = f.fetches })
+	return n
+}
+
+func (f *fakeNode) pushed() (all []node.PushRequest) {
+	f.with(func(f *fakeNode) { all = slices.Clone(f.pushes) })
+	return all
 }
 
 // answer makes an HTTP handler of an operation.

@@ -166,9 +166,9 @@ func TestClone(t *testing.T) {
 			}
 			w.must("", "clone", "-q", "--bare", w.url, "bare.git")
 			w.same("src", "bare.git", "2")
-			before := w.fake.fetches
+			before := w.fake.fetched()
 			w.must("", "clone", "-q", w.url, "clone")
-			if n := w.fake.fetches - before; n != 1 {
+			if n := w.fake.fetched() - before; n != 1 {
 				t.Errorf("a clone asked the node %d times, want once", n)
 			}
 			w.must("clone", "branch", "side", "origin/side")
@@ -317,7 +317,7 @@ func TestEmpty(t *testing.T) {
 			if err := w.fake.mirror.SetHead(t.Context(), "refs/heads/trunk"); err != nil {
 				t.Fatal(err)
 			}
-			w.fake.format = format
+			w.fake.with(func(f *fakeNode) { f.format = format })
 			w.must("", "clone", "-q", w.url, "clone")
 			if got := w.must("clone", "symbolic-ref", "HEAD"); got != "refs/heads/trunk" {
 				t.Errorf("HEAD is %q, want the unborn branch", got)
@@ -365,8 +365,10 @@ func TestRefused(t *testing.T) {
 	w.publish(refs.SHA1)
 	w.must("", "clone", "-q", w.url, "clone")
 	before := w.must("clone", "for-each-ref")
-	w.fake.refuse = &node.Error{Code: trust.Unsigned, Message: "refs/heads/main: commit 1234 is not signed\x1b[2J\nhint: rm -rf /",
-		Hint: "gitpeer trust check " + w.url}
+	w.fake.with(func(f *fakeNode) {
+		f.refuse = &node.Error{Code: trust.Unsigned, Message: "refs/heads/main: commit 1234 is not signed\x1b[2J\nhint: rm -rf /",
+			Hint: "gitpeer trust check " + w.url}
+	})
 	for _, args := range [][]string{{"fetch"}, {"fetch", "--prune"}, {"pull"}, {"ls-remote"}, {"fetch", "--depth", "1"}} {
 		w.refused("clone", []string{"gitpeer: error: refs/heads/main", "\nhint: gitpeer trust check gitpeer://", `\x1b[2J`, "\n    hint: rm"}, args...)
 	}
@@ -384,14 +386,15 @@ func TestRefused(t *testing.T) {
 // and the words for it.
 func TestInterrupt(t *testing.T) {
 	w := newWorld(t)
-	w.fake.asked = make(chan struct{})
+	asked := make(chan struct{})
+	w.fake.with(func(f *fakeNode) { f.asked = asked })
 	var out, errs bytes.Buffer
 	cmd := exec.Command("git-remote-gitpeer", "origin", w.url)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("list\n\n"), &out, &errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	<-w.fake.asked
+	<-asked
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -404,7 +407,7 @@ func TestInterrupt(t *testing.T) {
 func TestStale(t *testing.T) {
 	w := newWorld(t)
 	w.publish(refs.SHA1)
-	w.fake.stale = "no node answered"
+	w.fake.with(func(f *fakeNode) { f.stale = "no node answered" })
 	_, stderr, err := w.git("", "clone", w.url, "clone")
 	if err != nil || !strings.Contains(stderr, "gitpeer: warning: this is the last verified state") {
 		t.Errorf("clone of a stale state: %v: %s", err, stderr)
@@ -436,7 +439,7 @@ func TestNodeIsNotBelieved(t *testing.T) {
 		"no mirror": func(r *node.FetchResult) { r.Mirror = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w.fake.tamper = tamper
+			w.fake.with(func(f *fakeNode) { f.tamper = tamper })
 			for _, input := range []string{"list\n\n", "connect git-upload-pack\n\n"} {
 				var out, errs bytes.Buffer
 				cmd := exec.Command("git-remote-gitpeer", "origin", w.url)
@@ -495,7 +498,7 @@ func TestPush(t *testing.T) {
 	w.commit("src", "six")
 	w.refused("src", []string{"support"}, "push", "--signed=yes", "origin", "main")
 	w.refused("src", []string{"support"}, "push", "--push-option=x", "origin", "main:opt")
-	for _, p := range w.fake.pushes {
+	for _, p := range w.fake.pushed() {
 		if p.GitDir == "" || !filepath.IsAbs(p.GitDir) || p.URL == "" {
 			t.Errorf("a push without a place: %+v", p)
 		}
@@ -509,7 +512,7 @@ func TestPushLease(t *testing.T) {
 	old := w.must("src", "rev-parse", "main")
 	w.commit("src", "four")
 	w.must("src", "push", "-q", "--force-with-lease=main:"+old, "--force-with-lease=fresh:", "origin", "main", "main:fresh")
-	last := w.fake.pushes[len(w.fake.pushes)-1]
+	last := w.fake.pushed()[len(w.fake.pushed())-1]
 	for _, u := range last.Updates {
 		want := refs.OID(old)
 		if u.Dst == "refs/heads/fresh" {
@@ -521,7 +524,7 @@ func TestPushLease(t *testing.T) {
 	}
 	w.commit("src", "five")
 	w.must("src", "push", "-q", "origin", "main")
-	if last := w.fake.pushes[len(w.fake.pushes)-1]; last.Updates[0].Expect != nil {
+	if last := w.fake.pushed()[len(w.fake.pushed())-1]; last.Updates[0].Expect != nil {
 		t.Error("a lease outlived its push")
 	}
 }
@@ -544,7 +547,7 @@ func TestLeaseOfOneBatch(t *testing.T) {
 	if want := "ok\nok refs/heads/main\n\nok refs/heads/copy\nok refs/heads/main\n\n"; out.String() != want {
 		t.Errorf("the helper answers %q, want %q", &out, want)
 	}
-	pushes := w.fake.pushes[len(w.fake.pushes)-2:]
+	pushes := w.fake.pushed()[len(w.fake.pushed())-2:]
 	if u := pushes[0].Updates[0]; u.Expect == nil || *u.Expect != refs.OID(old) {
 		t.Errorf("the first batch expects %v, want %s", u.Expect, old)
 	}
