@@ -17,8 +17,12 @@ type Decision struct {
 	// one for each pinned tag that is gone.
 	Verdicts []Verdict
 	// Notices report what is not refused and should be shown: branches that
-	// are gone, refs whose commits were not checked. Their code is OK.
+	// are gone, refs whose commits were not checked, publishers that could not
+	// be heard. Their code is OK.
 	Notices []Verdict
+	// Missing are the witnesses whose commits the objects lack, if a ref is
+	// refused that might have a quorum with them.
+	Missing []refs.Address
 
 	snapshot     *refs.Snapshot
 	introduction []refs.OID
@@ -85,11 +89,16 @@ func (a Accepted) Pins(r *Received) *Pins {
 }
 
 // Decide says for each ref of a snapshot whether the policy accepts it, given
-// what was accepted before (nil: nothing) and the raw objects. It is pure: it
-// reads no clock and does no input or output but through o. It returns a
-// decision in every case; if it fails itself, one that refuses everything with
-// Internal.
-func Decide(p *Policy, pins *Pins, s *refs.Snapshot, o Objects, now time.Time) (d *Decision) {
+// what was accepted before (nil: nothing), the raw objects, and what those
+// publishers say that Policy.Witnesses names. Without them, a ref that needs a
+// quorum which its pin does not have is refused. Objects should have what the
+// witnesses' branches lead to; a branch that it lacks does not count, and then
+// d.Missing says whose.
+//
+// It is pure: it reads no clock and does no input or output but through o. It
+// returns a decision in every case; if it fails itself, one that refuses
+// everything with Internal.
+func Decide(p *Policy, pins *Pins, s *refs.Snapshot, o Objects, now time.Time, witnesses ...Witness) (d *Decision) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			d = refuseAll(s, now, Internal, fmt.Sprintf("the verifier failed: %v", cause))
@@ -105,6 +114,7 @@ func Decide(p *Policy, pins *Pins, s *refs.Snapshot, o Objects, now time.Time) (
 		return refuseAll(s, now, Internal, fmt.Sprintf("the pins are those of %s", pins.Repository))
 	}
 	j := &judge{scope: scope, pins: pins, snapshot: s, now: now}
+	j.hear(witnesses)
 	return j.decide(o)
 }
 
@@ -132,23 +142,26 @@ func (d *Decision) hint(command string) {
 
 // A judge decides about one snapshot.
 type judge struct {
-	scope    *scope
-	pins     *Pins
-	snapshot *refs.Snapshot
-	now      time.Time
-	history  *history
-	groups   []*group
-	limits   map[refs.OID]*frontier // ancestries of retirements and checkpoints
-	first    bool                   // nothing was introduced yet: the tips introduce themselves
-	rewound  bool
-	each     func(Verdict) // told about every commit that is walked over; may be nil
+	scope      *scope
+	pins       *Pins
+	snapshot   *refs.Snapshot
+	now        time.Time
+	history    *history
+	groups     []*group
+	ancestries map[refs.OID]*frontier // of retirements, checkpoints and witnesses' branches
+	first      bool                   // nothing was introduced yet: the tips introduce themselves
+	rewound    bool
+	each       func(Verdict)  // told about every commit that is walked over; may be nil
+	voices     []voice        // of the publishers, the snapshot's own first
+	missing    []refs.Address // see Decision.Missing
 }
 
 // A group is the refs of a snapshot that one rule decides, so that their common
 // history is walked once.
 type group struct {
 	rule   *Rule
-	digest refs.Digest
+	digest refs.Digest // of what makes a commit acceptable: see Authenticated
+	pin    refs.Digest // of that and the quorum: see Pin
 	refs   []*candidate
 	auth   []Authenticated // what the rule authenticated before, then now
 }
@@ -172,7 +185,7 @@ func (c *candidate) refuse(code Code, why string) {
 // decide goes through the steps in order; each refuses candidates and leaves
 // the others to the next.
 func (j *judge) decide(o Objects) *Decision {
-	j.limits = make(map[refs.OID]*frontier)
+	j.ancestries = make(map[refs.OID]*frontier)
 	j.history = newHistory(&verifier{policy: j.scope.policy, format: j.snapshot.ObjectFormat, now: j.now}, o)
 	introduction := j.introduction()
 	j.first = len(introduction) == 0
@@ -224,12 +237,15 @@ func (j *judge) group(introduction []refs.OID) []*candidate {
 		c.verdict.Rule = rule.Name
 		g := groups[rule]
 		if g == nil {
-			g = &group{rule: rule, digest: j.scope.digest(rule, introduction)}
+			g = &group{rule: rule, digest: j.scope.digest(rule, introduction), pin: j.scope.pinDigest(rule, introduction)}
 			g.auth = j.pins.authenticated(g.digest)
 			groups[rule] = g
 			j.groups = append(j.groups, g)
 		}
 		g.refs = append(g.refs, c)
+		if pin, ok := j.pins.pin(r.Name); ok {
+			c.known = pin.OID == r.OID && pin.Peeled == r.Peeled && pin.Rule == g.pin
+		}
 	}
 	return candidates
 }
@@ -237,9 +253,6 @@ func (j *judge) group(introduction []refs.OID) []*candidate {
 // peel finds the commit that each ref leads to, and checks the tag on the way.
 func (j *judge) peel(g *group) {
 	for _, c := range g.refs {
-		if pin, ok := j.pins.pin(c.ref.Name); ok {
-			c.known = pin.OID == c.ref.OID && pin.Peeled == c.ref.Peeled && pin.Rule == g.digest
-		}
 		switch {
 		case c.settled():
 		case c.ref.Peeled != "":
@@ -322,35 +335,6 @@ func (j *judge) pinned(g *group) {
 	}
 }
 
-// quorum refuses refs that too few of the repository's publishers have: a
-// publisher has a branch if its own tip is the same or a descendant, and a tag
-// if it lists the same object.
-func (j *judge) quorum(g *group) {
-	if g.rule.Quorum <= 1 {
-		return
-	}
-	for _, c := range g.refs {
-		if c.settled() {
-			continue
-		}
-		heard := 1
-		for _, other := range j.scope.others(j.snapshot.Repository) {
-			theirs, ok := other.pin(c.ref.Name)
-			if ok && theirs.OID != c.ref.OID && c.ref.Name.IsBranch() {
-				ok, _ = j.history.isAncestor(c.ref.OID, theirs.OID)
-			} else if ok {
-				ok = theirs.OID == c.ref.OID
-			}
-			if ok {
-				heard++
-			}
-		}
-		if heard < g.rule.Quorum {
-			c.refuse(NoQuorum, fmt.Sprintf("%d of the publishers have it; the rule asks for %d", heard, g.rule.Quorum))
-		}
-	}
-}
-
 // forward refuses branches that do not continue what was accepted.
 func (j *judge) forward(g *group) {
 	for _, c := range g.refs {
@@ -376,7 +360,7 @@ func (j *judge) forward(g *group) {
 
 // decision collects verdicts, what is gone, and the pins that would follow.
 func (j *judge) decision(candidates []*candidate, introduction []refs.OID) *Decision {
-	d := &Decision{snapshot: j.snapshot, previous: j.pins, now: j.now, rewound: j.rewound, pins: make(map[refs.Name]Pin)}
+	d := &Decision{Notices: j.silent(), Missing: j.missing, snapshot: j.snapshot, previous: j.pins, now: j.now, rewound: j.rewound, pins: make(map[refs.Name]Pin)}
 	for _, c := range candidates {
 		d.Verdicts = append(d.Verdicts, c.verdict)
 	}
@@ -415,7 +399,7 @@ func (j *judge) decision(candidates []*candidate, introduction []refs.OID) *Deci
 		d.introduction, d.auth = sortOIDs(tips), nil
 	}
 	for _, g := range j.groups {
-		digest := j.scope.digest(g.rule, d.introduction)
+		digest := j.scope.pinDigest(g.rule, d.introduction)
 		for _, c := range g.refs {
 			d.pins[c.ref.Name] = Pin{OID: c.ref.OID, Peeled: c.ref.Peeled, Rule: digest}
 		}

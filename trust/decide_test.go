@@ -2,10 +2,8 @@ package trust
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -126,46 +124,5 @@ func TestExamine(t *testing.T) {
 	q.Repo = "absent"
 	if _, err := Examine(p, q, w.objects, now); err == nil {
 		t.Error("Examine(absent entry) = nil, want an error")
-	}
-}
-
-func TestQuorum(t *testing.T) {
-	w := newWorld(t)
-	alice := newPerson(t, "alice")
-	w.signer(alice)
-	bob, eve := keys.FromSeed([32]byte{2}).ID(), keys.FromSeed([32]byte{3}).ID()
-	w.conf.WriteString("[publisher \"bob\"]\n\tkey = " + bob.String() + "\n")
-	root := w.commit(alice, day(1))
-	w.repo("publishers = bob", "introduction = "+string(root))
-	w.rule("all", "ref = refs/*", "signers = alice", "quorum = 2")
-	p := w.policy()
-	tip := w.commit(alice, day(2), root)
-	later := w.commit(alice, day(3), tip)
-	aside := w.commit(alice, day(3), root)
-	v1, other := w.tag(alice, "v1", day(3), tip), w.tag(alice, "v1", day(4), tip)
-	s := w.publish(branch("main", tip), v1)
-	says := func(id keys.ID, main refs.OID, tag refs.Ref) *Pins {
-		return &Pins{Repository: refs.Address{Publisher: id, Name: "tools"},
-			Refs: map[refs.Name]Pin{"refs/heads/main": {OID: main}, "refs/tags/v1": {OID: tag.OID, Peeled: tag.Peeled}}}
-	}
-	for name, test := range map[string]struct {
-		statements []*Pins
-		main, tag  Code
-	}{
-		"nobody else":         {nil, NoQuorum, NoQuorum},
-		"bob agrees":          {[]*Pins{says(bob, tip, v1)}, OK, OK},
-		"bob is ahead":        {[]*Pins{says(bob, later, v1)}, OK, OK},
-		"bob is behind":       {[]*Pins{says(bob, root, v1)}, NoQuorum, OK},
-		"bob is elsewhere":    {[]*Pins{says(bob, aside, other)}, NoQuorum, NoQuorum},
-		"not a publisher":     {[]*Pins{says(eve, tip, v1)}, NoQuorum, NoQuorum},
-		"the same publisher":  {[]*Pins{says(w.address.Publisher, tip, v1)}, NoQuorum, NoQuorum},
-		"bob's is not here":   {[]*Pins{says(bob, refs.OID(strings.Repeat("9", 40)), v1)}, NoQuorum, OK},
-		"bob speaks for five": {[]*Pins{says(bob, root, v1), says(bob, tip, v1)}, NoQuorum, OK},
-	} {
-		t.Run(name, func(t *testing.T) {
-			q := p.WithStatements(test.statements...)
-			w.want(q, nil, s, "main", test.main)
-			w.want(q, nil, s, "v1", test.tag)
-		})
 	}
 }

@@ -13,7 +13,7 @@
 //	policy, err := trust.Load(configDir)
 //	err = trust.CheckRecord(policy, pins, received, now)         // before the snapshot is fetched
 //	snapshot, err := trust.CheckSnapshot(pins, received, note)   // before a pack is fetched
-//	decision := trust.Decide(policy, pins, snapshot, objects, now)
+//	decision := trust.Decide(policy, pins, snapshot, objects, now, witnesses...)
 //	accepted, err := decision.Accept()                           // one refused ref refuses all
 //	newPins := accepted.Pins(received)                           // written after the refs moved
 //
@@ -58,6 +58,35 @@
 // commit that the mode accepts, and never change. In mode tip, and at first
 // contact, the signed tag is the signed tip: its target need not be signed.
 //
+// # Quorum
+//
+// A [repo] may list publishers besides the URL's own, and a rule may ask that k
+// of them agree (quorum = k). Any of them may propose a snapshot: whoever is
+// named by the URL that is fetched. Each ref under the rule is then accepted
+// only if k publishers say so, the proposing one included:
+//
+//   - of a branch, if its own branch of that name is at that commit or at a
+//     descendant of it;
+//   - of a tag, if it lists the same tag object with the same target.
+//
+// Each key has one voice, however often it is listed or heard. Fewer voices
+// refuse with NoQuorum, which says who agrees, who has something else, and who
+// could not be heard.
+//
+// What the others say comes to Decide as witnesses: their snapshots, checked by
+// CheckRecord and CheckSnapshot against pins that are each publisher's own. One
+// who is offline, whose record has expired or fell back, or who equivocates,
+// has no voice and is named in a notice; it blocks nobody as long as k are
+// left. Ancestry is decided over the commits themselves, as everywhere; the
+// witnesses' signers are not asked, for a publisher speaks by its own key.
+//
+// A ref that is pinned as it is keeps the quorum that it had when it was
+// accepted. The pin holds as long as the rule and the list of publishers do.
+//
+// So a thief of fewer than k publishers' keys can add nothing to a branch, not
+// even what signers did sign, and create no tag. It can still be silent, and
+// who holds so many keys that fewer than k others are left can stop the rest.
+//
 // # Time
 //
 // A signature's time t is that of its hashed area. It is at most 15 minutes in
@@ -80,7 +109,7 @@
 // A publisher, or a thief of its key, can show different readers different
 // valid snapshots as long as they do not compare, can point a branch at any
 // descendant that signers signed, and can stay silent. It cannot add a commit
-// under all, move a tag, or go back.
+// under all, move a tag, or go back; under a quorum it can only stay silent.
 //
 // A signer can write whatever the rules let them write, and backdate within a
 // day of the history they build on, or to any time on a branch that starts

@@ -25,8 +25,9 @@ type Query struct {
 
 // Examine gives the verdict about each ref of a query, sorted by name. Without
 // an introduction only the tips are checked, as at first contact. The error is
-// a *NotFoundError.
+// a *NotFoundError. No publisher is asked, so no quorum is.
 func Examine(p *Policy, q Query, o Objects, now time.Time) (verdicts []Verdict, err error) {
+	p = p.WithoutQuorum()
 	s := &scope{policy: p, repo: &Repo{}}
 	if q.Repo != "" {
 		i := slices.IndexFunc(p.Repos, func(r *Repo) bool { return r.Name == q.Repo })

@@ -245,22 +245,31 @@ func (f *frontier) reach(i int32) {
 // contains reports whether commit i is one of the roots or an ancestor.
 func (f *frontier) contains(i int32) (bool, error) {
 	for !f.in[i] {
-		for _, j := range f.fresh {
-			if err := f.bulk(); err != nil {
-				return false, err
-			}
-			if err := f.h.load(j, forAncestry); err != nil {
-				return false, err
-			}
-			heap.Push(&f.queue, j)
+		if more, err := f.step(); err != nil || !more {
+			return false, err
 		}
-		f.fresh = f.fresh[:0]
-		if f.queue.Len() == 0 {
-			return false, nil
+	}
+	return true, nil
+}
+
+// step reaches the parents of the newest commit whose parents are not in yet.
+// More is false once the whole ancestry is in.
+func (f *frontier) step() (more bool, err error) {
+	for _, j := range f.fresh {
+		if err := f.bulk(); err != nil {
+			return false, err
 		}
-		for _, parent := range f.h.commits[heap.Pop(&f.queue).(int32)].parents {
-			f.reach(parent)
+		if err := f.h.load(j, forAncestry); err != nil {
+			return false, err
 		}
+		heap.Push(&f.queue, j)
+	}
+	f.fresh = f.fresh[:0]
+	if f.queue.Len() == 0 {
+		return false, nil
+	}
+	for _, parent := range f.h.commits[heap.Pop(&f.queue).(int32)].parents {
+		f.reach(parent)
 	}
 	return true, nil
 }

@@ -22,7 +22,7 @@ const (
 type Pin struct {
 	OID    refs.OID
 	Peeled refs.OID    // of an annotated tag; else ""
-	Rule   refs.Digest // of the rule under which it was verified; zero: it was not
+	Rule   refs.Digest // of the rule and quorum under which it was verified; zero: it was not
 }
 
 // An Authenticated commit was verified, with all that it reaches, under a

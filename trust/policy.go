@@ -48,7 +48,6 @@ type Policy struct {
 	byKeyID       map[uint64]*authority // for signatures that only have a key id
 	bySSH         map[string]*authority // SSH wire format
 	rewind        bool                  // see WithRewind
-	statements    []*Pins               // see WithStatements
 }
 
 // A Publisher gives a publisher a petname, and may trust all its repositories.
@@ -235,34 +234,6 @@ func (p *Policy) WithRewind() *Policy {
 	return &copied
 }
 
-// WithStatements returns the policy with what was accepted from publishers,
-// for rules that ask for a quorum. Decide's Objects should be able to read what
-// those publishers' refs lead to; what it cannot read does not count.
-func (p *Policy) WithStatements(accepted ...*Pins) *Policy {
-	copied := *p
-	copied.statements = accepted
-	return &copied
-}
-
-// others returns what was accepted from the other publishers of a repository.
-func (s *scope) others(a refs.Address) []*Pins {
-	allowed := map[keys.ID]bool{s.repo.URL.Publisher: true}
-	for _, q := range s.policy.Publishers {
-		if slices.Contains(s.repo.Publishers, q.Name) {
-			allowed[q.Key] = true
-		}
-	}
-	allowed[a.Publisher] = false
-	var found []*Pins
-	for _, pins := range s.policy.statements {
-		if pins.Repository.Name == a.Name && allowed[pins.Repository.Publisher] {
-			allowed[pins.Repository.Publisher] = false // each has one voice
-			found = append(found, pins)
-		}
-	}
-	return found
-}
-
 // Signer returns the signer of that name.
 func (p *Policy) Signer(name string) (*Signer, bool) {
 	for _, s := range p.Signers {
@@ -391,10 +362,11 @@ func (r *Rule) specificity() int {
 const verifierVersion = 1
 
 // digest is the cache key of TRUST.md §2.5: whatever could change a verdict
-// under the rule changes it.
+// under the rule changes it, but for the quorum, which pinDigest adds: no
+// publisher makes a commit acceptable.
 func (s *scope) digest(r *Rule, introduction []refs.OID) refs.Digest {
 	h := sha256.New()
-	fmt.Fprintf(h, "gitpeer-rule %d\nmode %s\ntags %s\nquorum %d\n", verifierVersion, r.Mode, r.Tags, r.Quorum)
+	fmt.Fprintf(h, "gitpeer-rule %d\nmode %s\ntags %s\n", verifierVersion, r.Mode, r.Tags)
 	for _, name := range slices.Sorted(slices.Values(r.Signers)) {
 		signer, ok := s.policy.Signer(name)
 		if !ok {
@@ -411,6 +383,21 @@ func (s *scope) digest(r *Rule, introduction []refs.OID) refs.Digest {
 	fmt.Fprintf(h, "introduction %v\ngood %v\ncheckpoint %v\n",
 		sortOIDs(introduction), sortOIDs(s.repo.Good), sortOIDs(s.repo.Checkpoint))
 	return refs.Digest(h.Sum(nil))
+}
+
+// pinDigest is digest with the quorum, and with those who could make it up: a
+// ref that is pinned under it had the quorum once, and need not have it again.
+func (s *scope) pinDigest(r *Rule, introduction []refs.OID) refs.Digest {
+	digest := s.digest(r, introduction)
+	if r.Quorum <= 1 {
+		return digest
+	}
+	var ids []string
+	for _, id := range s.publishers(s.repo.URL.Publisher) {
+		ids = append(ids, id.String())
+	}
+	slices.Sort(ids)
+	return sha256.Sum256(fmt.Appendf(nil, "%s\nquorum %d of %v\n", digest, r.Quorum, ids))
 }
 
 // index builds the maps that signatures are looked up in, and refuses keys

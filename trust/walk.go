@@ -126,12 +126,7 @@ func (j *judge) within(limits []refs.OID, at refs.OID) (ok bool, why string) {
 		if at == "" {
 			break
 		}
-		f := j.limits[limit]
-		if f == nil {
-			f = j.history.frontier([]int32{j.history.id(limit)})
-			j.limits[limit] = f
-		}
-		ok, err := f.contains(j.history.id(at))
+		ok, err := j.ancestry(limit).contains(j.history.id(at))
 		if ok {
 			return true, ""
 		}
@@ -140,6 +135,16 @@ func (j *judge) within(limits []refs.OID, at refs.OID) (ok bool, why string) {
 		}
 	}
 	return false, why
+}
+
+// ancestry returns the frontier of one commit, which is grown only once.
+func (j *judge) ancestry(of refs.OID) *frontier {
+	f := j.ancestries[of]
+	if f == nil {
+		f = j.history.frontier([]int32{j.history.id(of)})
+		j.ancestries[of] = f
+	}
+	return f
 }
 
 // cure is the command that would make an object acceptable, if one would.
