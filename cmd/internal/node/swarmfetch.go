@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -249,7 +250,11 @@ func (s *swarmFetch) close() error {
 	defer s.mu.Unlock()
 	var errs []error
 	for file, d := range s.downloads {
-		errs = append(errs, d.Close(), os.Remove(file))
+		errs = append(errs, d.Close())
+		// What another mirror seeds already was read from there.
+		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	clear(s.downloads)
 	return errors.Join(errs...)
