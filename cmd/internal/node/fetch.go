@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
-	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
 )
@@ -23,19 +22,33 @@ type fetching struct {
 	policy   *trust.Policy
 	peers    []netip.AddrPort // that the caller named
 	progress ProgressFunc
-	mine     bool           // the repository is the user's own
-	seen     *state         // what the publisher says now, as far as it is known
-	entry    trust.LogEntry // of the last decision
+	heard    []trust.Witness // from a first attempt, which lacked commits of theirs; nil: this is the first
+	mine     bool            // the repository is the user's own
+	seen     *state          // what the publisher says now, as far as it is known
+	entry    trust.LogEntry  // of the last decision
 }
 
 // fetch brings a mirror up to date: resolve, compare with the pins, snapshot,
-// packs into quarantine, policy, accept, seed (DESIGN §4.2).
+// packs into quarantine, policy, accept, seed (DESIGN §4.2). If the policy asks
+// for a quorum, and what is here does not settle whether there is one, the
+// mirrors of the other publishers are brought up to date in between.
 func (n *Node) fetch(ctx context.Context, req FetchRequest, progress ProgressFunc) (*FetchResult, error) {
+	res, err := n.fetchOnce(ctx, req, nil, progress)
+	var lacking *lackingError
+	if errors.As(err, &lacking) {
+		return n.fetchOnce(ctx, req, n.catchUp(ctx, lacking, progress), progress)
+	}
+	return res, err
+}
+
+// fetchOnce is fetch with what witnesses have said before, if they have.
+func (n *Node) fetchOnce(ctx context.Context, req FetchRequest, heard []trust.Witness, progress ProgressFunc) (*FetchResult, error) {
 	f, end, err := n.beginFetch(ctx, req.URL, req.Peers, progress)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
+	f.heard = heard
 	if req.AllowRewind {
 		f.policy = f.policy.WithRewind()
 	}
@@ -76,7 +89,7 @@ func (f *fetching) own(ctx context.Context, req FetchRequest) (*FetchResult, err
 	}
 	f.mine = true
 	if f.was != nil {
-		accepted, err := f.decide(ctx, f.mirror.store(ctx, nil), f.was)
+		accepted, err := f.decide(ctx, nil, f.was)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +152,7 @@ func (f *fetching) install(ctx context.Context, swarmed *swarmFetch, next *state
 	if err := f.connected(ctx, q, next.Snapshot); err != nil {
 		return nil, err
 	}
-	accepted, err := f.decide(ctx, f.mirror.store(ctx, q), next)
+	accepted, err := f.decide(ctx, q, next)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +173,7 @@ func (f *fetching) install(ctx context.Context, swarmed *swarmFetch, next *state
 // what it has verified under the same rules costs nothing.
 func (f *fetching) sameSnapshot(ctx context.Context, next *state) (*FetchResult, error) {
 	next.Note, next.Snapshot = f.was.Note, f.was.Snapshot
-	accepted, err := f.decide(ctx, f.mirror.store(ctx, nil), next)
+	accepted, err := f.decide(ctx, nil, next)
 	if err != nil {
 		return nil, err
 	}
@@ -175,13 +188,26 @@ func (f *fetching) sameSnapshot(ctx context.Context, next *state) (*FetchResult,
 	return f.result(next, accepted), nil
 }
 
-// decide applies the policy to a state, and fills in the pins that follow.
-func (f *fetching) decide(ctx context.Context, objects *gitcmd.Objects, next *state) (trust.Accepted, error) {
+// decide applies the policy to a state whose objects are here, in the mirror
+// and a quarantine if there is one, and fills in the pins that follow.
+func (f *fetching) decide(ctx context.Context, q *quarantine, next *state) (trust.Accepted, error) {
+	heard, err := f.witnesses(ctx, next.Snapshot)
+	if err != nil {
+		return trust.Accepted{}, err
+	}
+	theirs, err := f.witnessObjects(ctx, heard, next.Snapshot.ObjectFormat)
+	if err != nil {
+		return trust.Accepted{}, err
+	}
+	objects := f.mirror.store(ctx, q, theirs...)
 	defer objects.Close()
 	f.progress(Progress{Stage: "Verifying signatures"})
-	decision := trust.Decide(f.policy, f.pins(), next.Snapshot, objects, time.Now())
+	decision := trust.Decide(f.policy, f.pins(), next.Snapshot, objects, time.Now(), heard...)
 	if err := errors.Join(ctx.Err(), objects.Err()); err != nil {
 		return trust.Accepted{}, err
+	}
+	if len(decision.Missing) > 0 && f.heard == nil {
+		return trust.Accepted{}, &lackingError{heard, decision.Missing}
 	}
 	f.entry = decision.Entry(received(f.mirror.addr, next))
 	accepted, err := decision.Accept()
@@ -234,7 +260,7 @@ func (f *fetching) unreachable(ctx context.Context, cause error) (*FetchResult, 
 			"%v; the last verified state of %s, signed %v ago, has expired", cause, f.mirror.addr, age)
 	}
 	next := *f.was
-	accepted, err := f.decide(ctx, f.mirror.store(ctx, nil), &next)
+	accepted, err := f.decide(ctx, nil, &next)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,13 @@ type forger struct {
 
 func newForger(t *testing.T, net *testnet.Network) *forger {
 	t.Helper()
-	f := &forger{t: t, key: keys.FromSeed([32]byte{66}), seq: time.Now().UnixMilli()}
+	return newForgerWith(t, net, keys.FromSeed([32]byte{66}))
+}
+
+// newForgerWith makes a forger that has somebody's key.
+func newForgerWith(t *testing.T, net *testnet.Network, key keys.Signer) *forger {
+	t.Helper()
+	f := &forger{t: t, key: key, seq: time.Now().UnixMilli()}
 	f.addr = refs.Address{Publisher: f.key.ID(), Name: "tools"}
 	var err error
 	f.swarm, err = swarm.Listen(t.Context(), swarm.Config{Listen: "127.0.0.1:0", Bootstrap: net.Bootstrap(), StateDir: t.TempDir()})
@@ -203,11 +209,17 @@ func (p *person) refuses(f *forger, code trust.Code, want string) {
 // accepted publishes a work tree honestly and has the victim fetch it.
 func (f *forger) accepted(p *person, w *workTree) {
 	f.t.Helper()
+	f.publish(w)
+	p.fetch(f.addr.String())
+}
+
+// publish publishes a work tree honestly.
+func (f *forger) publish(w *workTree) {
+	f.t.Helper()
 	pack := f.pack(w)
 	line, info := f.honest(pack)
 	f.seed(info, bytes.NewReader(pack))
 	f.release(f.snapshot(w.refs(), line))
-	p.fetch(f.addr.String())
 }
 
 func TestRefusedPacks(t *testing.T) {
@@ -402,6 +414,24 @@ func TestA32HostileRefNames(t *testing.T) {
 	}
 }
 
+// equivocate signs a second record with the seq of the last one, and has some
+// nodes hold it.
+func (f *forger) equivocate(net *testnet.Network) {
+	f.t.Helper()
+	rival := &refs.Record{Number: 9, Signed: time.Now().UTC().Truncate(time.Second), Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	value, err := rival.Format()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	item, err := announce.SignItem(f.key, f.addr.Salt(), f.seq, value)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := net.AddHostile(item.Target(), 3, testnet.Holds(item)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // TestA5TwoRecordsWithOneSeq has the publisher sign two records with one seq,
 // which different nodes hold.
 func TestA5TwoRecordsWithOneSeq(t *testing.T) {
@@ -416,18 +446,7 @@ func TestA5TwoRecordsWithOneSeq(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.releaseNote(f.last, s) // a renewal, under the next seq
-	rival := &refs.Record{Number: 9, Signed: time.Now().UTC().Truncate(time.Second), Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
-	value, err := rival.Format()
-	if err != nil {
-		t.Fatal(err)
-	}
-	item, err := announce.SignItem(f.key, f.addr.Salt(), f.seq, value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := net.AddHostile(item.Target(), 3, testnet.Holds(item)); err != nil {
-		t.Fatal(err)
-	}
+	f.equivocate(net)
 	bob.refuses(f, trust.Equivocation, "two different records")
 	kept, err := filepath.Glob(filepath.Join(bob.home.Data, "evidence", "*", "tools", "*.record"))
 	if err != nil || len(kept) != 2 {

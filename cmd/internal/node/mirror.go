@@ -26,7 +26,8 @@ type mirror struct {
 	dir  string
 	repo gitcmd.Repo
 
-	op chan struct{} // full while an operation works on the mirror: see begin
+	op  chan struct{} // full while an operation works on the mirror: see begin
+	ear chan struct{} // full while the publisher is heard as a witness: see hear
 
 	mu         sync.Mutex // guards what follows, and the files that hold it
 	state      *state     // nil until something was accepted
@@ -139,7 +140,7 @@ func (m *mirror) packPath(hash, ext string) string {
 // finishes or forgets what a killed node had begun.
 func openMirror(ctx context.Context, home Home, a refs.Address) (*mirror, error) {
 	dir := home.Mirror(a)
-	m := &mirror{addr: a, dir: dir, repo: gitcmd.Repo{Dir: dir}, op: make(chan struct{}, 1), packs: map[refs.InfoHash]*packFile{}}
+	m := &mirror{addr: a, dir: dir, repo: gitcmd.Repo{Dir: dir}, op: make(chan struct{}, 1), ear: make(chan struct{}, 1), packs: map[refs.InfoHash]*packFile{}}
 	if !m.repo.Exists() {
 		return m, nil
 	}

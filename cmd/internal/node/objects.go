@@ -6,11 +6,13 @@ import (
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 )
 
-// store reads objects of a mirror and, if there is one, of its quarantine for
-// one decision; the caller closes it.
-func (m *mirror) store(ctx context.Context, q *quarantine) *gitcmd.Objects {
+// store reads objects of a mirror, of its quarantine if there is one, and of
+// other object directories, for one decision; the caller closes it.
+func (m *mirror) store(ctx context.Context, q *quarantine, others ...string) *gitcmd.Objects {
+	repo := m.repo
 	if q != nil {
-		return q.repo.Objects(ctx)
+		repo = q.repo
 	}
-	return m.repo.Objects(ctx)
+	repo.Alternates = others
+	return repo.Objects(ctx)
 }

@@ -30,16 +30,18 @@ func ownPolicy(a refs.Address) (*trust.Policy, error) {
 // ownPins are the pins that a publication of the user's own sets. Nothing is
 // decided: whoever publishes may move branches and tags, and sees a warning.
 func ownPins(a refs.Address, s *state) *trust.Pins {
-	r := received(a, s)
-	p := &trust.Pins{
-		Repository: a, Seq: r.Seq, Value: r.ValueDigest(),
-		Number: s.Snapshot.Number, Snapshot: s.Record.Snapshot,
-		Seen: time.Now().UTC().Truncate(time.Second), Refs: map[refs.Name]trust.Pin{},
-	}
+	p := floors(a, s)
+	p.Seen, p.Refs = time.Now().UTC().Truncate(time.Second), map[refs.Name]trust.Pin{}
 	for _, ref := range s.Snapshot.Refs {
 		p.Refs[ref.Name] = trust.Pin{OID: ref.OID, Peeled: ref.Peeled}
 	}
 	return p
+}
+
+// floors are the pins of a statement as such, whatever its refs lead to.
+func floors(a refs.Address, s *state) *trust.Pins {
+	r := received(a, s)
+	return &trust.Pins{Repository: a, Seq: r.Seq, Value: r.ValueDigest(), Number: s.Snapshot.Number, Snapshot: s.Record.Snapshot}
 }
 
 // A publishSettings is what a mirror remembers of how it was published.

@@ -103,6 +103,7 @@ func (f *fetching) published(ctx context.Context, r *announce.Resolution) (st *s
 	swarmed := f.newSwarm(r)
 	defer func() { err = errors.Join(err, swarmed.close()) }()
 	st = &state{Item: r.Item, Record: r.Record}
+	f.seen = st
 	if st.Note, err = swarmed.snapshot(ctx, r.Record); err != nil {
 		return nil, err
 	}
