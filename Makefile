@@ -68,9 +68,22 @@ fuzz:
 bench:
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+# Against the programs of others: libtorrent, transmission and aria2. What is
+# missing is installed where that may be, and named otherwise.
+interop:
+	@need=; /usr/bin/python3 -c 'import libtorrent' 2>/dev/null || need="$$need python3-libtorrent"; \
+	command -v aria2c >/dev/null || need="$$need aria2"; command -v transmission-cli >/dev/null || need="$$need transmission-cli"; \
+	if [ -n "$$need" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $$need; \
+		else echo "missing:$$need; their tests are skipped"; fi; fi
+	CGO_ENABLED=0 $(GO) test -tags interop -count=1 -run Libtorrent -v ./testnet
+	CGO_ENABLED=0 $(GO) test -tags interop -count=1 -run Interop -v ./swarm
+
+# Nodes that are killed -9 at random points while they publish and fetch.
+SOAKTIME ?= 5m
+soak:
+	CGO_ENABLED=0 $(GO) test -tags soak -count=1 -run Soak -v -timeout 24h ./cmd/gitpeer -soak $(SOAKTIME)
+
 clean:
 	rm -rf bin dist
 
-interop:
-	CGO_ENABLED=0 $(GO) test -tags interop -run Libtorrent -v ./testnet
-	CGO_ENABLED=0 $(GO) test -tags interop -run Interop -v ./swarm
