@@ -356,12 +356,13 @@ func (noStorage) OpenTorrent(context.Context, *metainfo.Info, metainfo.Hash) (st
 	return storage.TorrentImpl{}, errors.New("swarm: no default storage")
 }
 
-// quietHandler lowers the library's levels: a peer that misbehaves is no warning to an operator.
+// quietHandler lowers the library's levels: a peer that misbehaves is no warning to an operator, and
+// what matters to a fetch, such as a full disk, is its error; the library says it for each block.
 type quietHandler struct{ slog.Handler }
 
 func (h quietHandler) level(l slog.Level) slog.Level {
 	if l >= slog.LevelError {
-		return slog.LevelWarn
+		return slog.LevelDebug
 	}
 	return slog.LevelDebug - 4
 }

@@ -61,7 +61,6 @@ func networkError(err error) *Error {
 		future   *announce.FutureError
 		record   *announce.RecordError
 		expired  *announce.ExpiredError
-		inUse    *announce.InUseError
 		unstored *announce.NotStoredError
 		unknown  *announce.UnknownOutcomeError
 		noPeers  *swarm.NoPeersError
@@ -82,8 +81,6 @@ func networkError(err error) *Error {
 		return explain(trust.Malformed, err, "ask the publisher to publish with a current gitpeer")
 	case errors.As(err, &expired):
 		return explain(trust.Stale, err, "ask the publisher to run gitpeer publish")
-	case errors.As(err, &inUse):
-		return explain(trust.Moved, err, "gitpeer resolve URL    # shows what the other computer published")
 	case errors.As(err, &unstored), errors.As(err, &unknown):
 		return explain(trust.TryLater, err, "gitpeer publish    # again; the node goes on trying, too")
 	case errors.As(err, &noPeers), errors.As(err, &stalled):

@@ -276,3 +276,44 @@ func fsck(t *testing.T, dir string) {
 		t.Errorf("git fsck of the mirror: %v\n%s", err, out)
 	}
 }
+
+// TestKeyInUseElsewhere: two computers with one key; the second must not
+// overwrite what the first published, and says so before it packs anything.
+func TestKeyInUseElsewhere(t *testing.T) {
+	net := loopback(t)
+	alice, work := publisher(t, net, 1)
+	alice.publish(work)
+	other := newPerson(t, net)
+	if err := os.MkdirAll(filepath.Dir(other.home.KeyFile()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(alice.home.KeyFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other.home.KeyFile(), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other.start()
+	_, err = other.client.Publish(t.Context(), PublishRequest{Dir: work.dir}, nil)
+	if e := wantCode(t, err, trust.Moved); e.Hint == "" {
+		t.Errorf("%+v, want a hint", e)
+	}
+	// It can take over: what is published comes first, then its own.
+	if _, err := other.client.Fetch(t.Context(), FetchRequest{URL: "gitpeer://" + mustID(t, alice) + "/tools"}, nil); err != nil {
+		t.Fatalf("Fetch of an own repository from another computer: %v", err)
+	}
+	work.commit("")
+	if res := other.publish(work); res.Number != 2 {
+		t.Errorf("after the fetch, Publish made number %d, want 2", res.Number)
+	}
+}
+
+func mustID(t *testing.T, p *person) string {
+	t.Helper()
+	id, err := keys.ReadPublic(p.home.KeyFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.String()
+}

@@ -173,6 +173,15 @@ func (p *publication) objects() gitcmd.Repo {
 
 // publish makes list, with HEAD at head, what the repository is.
 func (p *publication) publish(ctx context.Context, list []refs.Ref, head refs.Name) (*PublishResult, error) {
+	res, err := p.tryPublish(ctx, list, head)
+	var inUse *announce.InUseError
+	if errors.As(err, &inUse) {
+		return nil, errorf(trust.Moved, "git ls-remote "+p.mirror.addr.String()+"    # brings what was published there; then publish again", "%v", err)
+	}
+	return res, err
+}
+
+func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs.Name) (*PublishResult, error) {
 	if err := checkRefs(list); err != nil {
 		return nil, err
 	}
@@ -210,26 +219,28 @@ func (p *publication) publish(ctx context.Context, list []refs.Ref, head refs.Na
 	return p.release(ctx, q, p.snapshot(list, head, made), made)
 }
 
-// preflight reads the current record before any work is done: a key that is in
-// use elsewhere, or no network, is better known now.
+// preflight looks at the current record before any work is done: a key that is
+// in use elsewhere, or no network, is better known now. One look is enough;
+// announce.Publish reads again before it signs.
 func (p *publication) preflight(ctx context.Context) error {
 	p.progress(Progress{Stage: "Reading the current record"})
-	var last *announce.Item
-	if p.was != nil {
-		last = p.was.Item
-	}
-	res, err := announce.Resolve(ctx, p.node.swarm.DHT(), p.mirror.addr, announce.FloorOf(last), time.Now())
-	var (
-		rollback *announce.RollbackError
-		expired  *announce.ExpiredError
-	)
-	switch {
-	case errors.Is(err, announce.ErrNotFound), errors.As(err, &rollback), errors.As(err, &expired):
-		return nil // nothing newer than ours is out
-	case err != nil:
+	a := p.mirror.addr
+	lookup, err := p.node.swarm.DHT().Lookup(ctx, a.Publisher, a.Salt())
+	if err != nil {
 		return err
-	case last == nil || res.Item.Seq > last.Seq:
-		return &announce.InUseError{Seen: res.Item, Last: last}
+	}
+	var last *announce.Item
+	if now := p.mirror.current(); now != nil { // after the look: the keeper may have renewed it
+		last = now.Item
+	}
+	for _, answer := range lookup.Answers {
+		if seen := answer.Item; seen != nil && (last == nil || seen.Seq > last.Seq) {
+			record, err := refs.ParseRecord(seen.Value)
+			if err != nil {
+				record = nil // whatever it says, it is newer than ours
+			}
+			return &announce.InUseError{Last: last, Seen: seen, Record: record}
+		}
 	}
 	return nil
 }
