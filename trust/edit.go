@@ -283,6 +283,22 @@ func (e *Editor) AddRepo(r Repo) error {
 	return nil
 }
 
+// ListPublishers lets further publishers, by their names, publish a repository.
+func (e *Editor) ListPublishers(repo string, names ...string) error {
+	i := slices.IndexFunc(e.Policy.Repos, func(r *Repo) bool { return r.Name == repo })
+	if i < 0 {
+		return &NotFoundError{"repo", repo}
+	}
+	list := slices.Clone(e.Policy.Repos[i].Publishers)
+	for _, name := range names {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	e.setList("repo", repo, "publishers", list)
+	return nil
+}
+
 // SetIntroduction replaces a repository's introduction.
 func (e *Editor) SetIntroduction(name string, oids ...refs.OID) error {
 	if !e.has("repo", name) {

@@ -263,7 +263,7 @@ func (j *judge) silent() []Verdict {
 	var notices []Verdict
 	for _, v := range j.voices {
 		if v.asked && v.snapshot == nil {
-			notices = append(notices, Verdict{Why: printable(fmt.Sprintf("publisher %s could not be heard, and was not counted: %s", v.name, v.problem))})
+			notices = append(notices, Verdict{Why: printable(fmt.Sprintf("%s could not be heard, and was not counted: %s", v.name, v.problem))})
 		}
 	}
 	return notices

@@ -31,8 +31,8 @@ gitpeer trust add KEY... [--as NAME] [--forge]
                         who may press its merge button
 
 gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE]
-                  [--ref PATTERN] [--intro OID] [--quorum N] [--tags any|signed]
-                  [--publisher-only]
+                  [--ref PATTERN] [--intro OID] [--tags any|signed]
+                  [--publisher NAME|ID]... [--quorum N] [--publisher-only]
     A repository (gitpeer://ID/NAME) that may be fetched; or, by the ID alone,
     all repositories of a publisher.
     --as NAME           what you call it; a publisher's name can stand for the
@@ -48,7 +48,12 @@ gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE]
     --intro OID         a commit that is taken as it is, with all before it;
                         everything after it is checked
     --tags any          accept unsigned tags on accepted commits
-    --quorum N          how many publishers must agree
+    --publisher NAME|ID who else publishes the repository, under the same name;
+                        may be repeated
+    --quorum N          of the URL's and these publishers, so many must agree:
+                        have the same tag, and the same branch at the same
+                        commit or a later one. One stolen publisher's key then
+                        changes nothing. Default: 1
     --publisher-only    check no commit signatures: whoever has the publisher's
                         key decides
 

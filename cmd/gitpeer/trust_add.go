@@ -24,6 +24,7 @@ type addition struct {
 	ref           string
 	tags          string
 	quorum        int
+	publishers    []string // --publisher
 	publisherOnly bool
 	forge         bool
 
@@ -37,10 +38,11 @@ type addition struct {
 
 // An added is what was recorded: what --json prints.
 type added struct {
-	Signers    []*signerInfo  `json:"signers,omitempty"`
-	Publisher  *publisherInfo `json:"publisher,omitempty"`
-	Repository *repoInfo      `json:"repository,omitempty"`
-	Rule       *ruleInfo      `json:"rule,omitempty"`
+	Signers    []*signerInfo    `json:"signers,omitempty"`
+	Publisher  *publisherInfo   `json:"publisher,omitempty"`
+	Others     []*publisherInfo `json:"publishers,omitempty"` // who may publish Repository besides the URL's
+	Repository *repoInfo        `json:"repository,omitempty"`
+	Rule       *ruleInfo        `json:"rule,omitempty"`
 }
 
 func runTrustAdd(ctx context.Context, e *env, args []string) error {
@@ -53,13 +55,13 @@ func runTrustAdd(ctx context.Context, e *env, args []string) error {
 	f.IntVar(&a.quorum, "quorum", 0, "")
 	f.BoolVar(&a.publisherOnly, "publisher-only", false, "")
 	f.BoolVar(&a.forge, "forge", false, "")
-	signers, intro := f.repeated("signer"), f.repeated("intro")
+	signers, intro, publishers := f.repeated("signer"), f.repeated("intro"), f.repeated("publisher")
 	asJSON := f.json()
 	rest, err := f.parse(args, 1, many)
 	if err != nil {
 		return err
 	}
-	a.signers, a.intro = *signers, *intro
+	a.signers, a.intro, a.publishers = *signers, *intro, *publishers
 	if err := a.sort(rest); err != nil {
 		return err
 	}
@@ -112,8 +114,8 @@ func (a *addition) sort(args []string) error {
 		return a.checkRule()
 	}
 	switch {
-	case len(a.signers) > 0 || a.mode != "" || len(a.intro) > 0 || a.ref != "" || a.publisherOnly || a.quorum != 0 || a.tags != "":
-		return ui.Usagef("trust", "--signer, --mode, --intro, --ref, --tags, --quorum and --publisher-only say something about a repository or publisher; give its URL or id")
+	case len(a.signers) > 0 || a.mode != "" || len(a.intro) > 0 || a.ref != "" || a.publisherOnly || a.quorum != 0 || a.tags != "" || len(a.publishers) > 0:
+		return ui.Usagef("trust", "--signer, --mode, --intro, --ref, --tags, --publisher, --quorum and --publisher-only say something about a repository or publisher; give its URL or id")
 	case a.as != "" && len(args) > 1:
 		return ui.Usagef("trust", "--as names one key, and there are %d", len(args))
 	}
@@ -131,6 +133,8 @@ func (a *addition) checkRule() error {
 		return &ui.UsageError{Message: "mode publisher checks no commit signatures", Hint: "gitpeer trust add " + a.subject + " --publisher-only    # if that is what you want"}
 	case a.address == nil && len(a.intro) > 0:
 		return ui.Usagef("trust", "--intro names a commit of one repository; give its URL")
+	case a.address == nil && (len(a.publishers) > 0 || a.quorum > 1):
+		return ui.Usagef("trust", "--publisher and --quorum are about who publishes one repository; give its URL")
 	case a.quorum < 0:
 		return ui.Usagef("trust", "--quorum is 1 or more")
 	}
@@ -260,19 +264,87 @@ func (a *addition) recordRepo(ed *trust.Editor, signers []string, done *added) e
 		r.Introduction = append(r.Introduction, refs.OID(oid))
 	}
 	a.warnLookalikes(ed.Policy, a.address.Publisher)
-	err := ed.AddRepo(r)
+	var err error
+	if r.Publishers, err = a.recordOthers(ed, done); err != nil {
+		return err
+	}
+	err = ed.AddRepo(r)
 	var exists *trust.ExistsError
 	if errors.As(err, &exists) && exists.Same && (a.as == "" || a.as == exists.Name) {
-		r.Name, err = exists.Name, nil
-		if len(r.Introduction) > 0 {
-			err = ed.SetIntroduction(r.Name, r.Introduction...)
-		}
+		err = a.updateRepo(ed, &r, exists.Name)
 	}
 	if err != nil {
 		return err
 	}
+	if voices := 1 + len(r.Publishers) - a.listedTwice(ed.Policy, r.Publishers); a.quorum > voices {
+		return &ui.UsageError{
+			Message: fmt.Sprintf("%d publishers cannot agree where there is %s", a.quorum, plural(voices, "publisher")),
+			Hint:    fmt.Sprintf("gitpeer trust add %s --quorum %d --publisher NAME|ID    # who else publishes it; may be repeated", a.subject, a.quorum),
+		}
+	}
 	done.Repository = describeRepo(&r)
 	return a.recordRule(ed, trust.Rule{Name: r.Name, Repo: r.Name}, signers, done)
+}
+
+// listedTwice is 1 if the URL's own publisher is also listed, by its name.
+func (a *addition) listedTwice(p *trust.Policy, listed []string) int {
+	if name := p.Petname(a.address.Publisher); name != "" && slices.Contains(listed, name) {
+		return 1
+	}
+	return 0
+}
+
+// updateRepo brings the entry of a repository that is there already up to date.
+func (a *addition) updateRepo(ed *trust.Editor, r *trust.Repo, name string) error {
+	known, _ := ed.Policy.Repo(r.URL)
+	all := slices.Clone(known.Publishers)
+	for _, other := range r.Publishers {
+		if !slices.Contains(all, other) {
+			all = append(all, other)
+		}
+	}
+	r.Name, r.Publishers = name, all
+	if err := ed.ListPublishers(name, all...); err != nil {
+		return err
+	}
+	if len(r.Introduction) > 0 {
+		return ed.SetIntroduction(name, r.Introduction...)
+	}
+	return nil
+}
+
+// recordOthers gives the names of the publishers whom --publisher lists, with
+// an entry for each that has none. The URL's own is not listed: it counts anyway.
+func (a *addition) recordOthers(ed *trust.Editor, done *added) ([]string, error) {
+	var names []string
+	recorded := map[keys.ID]bool{a.address.Publisher: true}
+	for _, text := range a.publishers {
+		known := slices.IndexFunc(ed.Policy.Publishers, func(p *trust.Publisher) bool { return p.Name == text || p.Key.String() == text })
+		p := &trust.Publisher{}
+		if known >= 0 {
+			p = ed.Policy.Publishers[known]
+		} else if id, err := keys.ParseID(text); err == nil {
+			p.Key = id
+		} else if strings.HasPrefix(text, "gp1") {
+			return nil, err // a mistyped id
+		} else {
+			return nil, &trust.NotFoundError{Section: "publisher", Name: text}
+		}
+		if recorded[p.Key] {
+			continue
+		}
+		recorded[p.Key] = true
+		if p.Name == "" {
+			a.warnLookalikes(ed.Policy, p.Key)
+			p.Name = ed.FreeName("publisher", "")
+			if err := ed.AddPublisher(*p); err != nil {
+				return nil, err
+			}
+		}
+		names = append(names, p.Name)
+		done.Others = append(done.Others, describePublisher(p))
+	}
+	return names, nil
 }
 
 func (a *addition) recordPublisher(ed *trust.Editor, signers []string, done *added) error {
@@ -343,6 +415,9 @@ func (e *env) printAdded(d *added) {
 	gap(len(d.Signers) > 0 && (d.Publisher != nil || d.Repository != nil))
 	if d.Publisher != nil {
 		e.printPublisher(d.Publisher)
+	}
+	for _, p := range d.Others {
+		e.printPublisher(p)
 	}
 	if d.Repository != nil {
 		e.printRepo(d.Repository)

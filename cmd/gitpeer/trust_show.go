@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gitpeer/gitpeer/keys"
@@ -74,7 +75,8 @@ func describePolicy(p *trust.Policy, which func(name string) bool) *policyInfo {
 		}
 	}
 	for _, q := range p.Publishers {
-		if which(q.Name) {
+		listed := func(r *trust.Repo) bool { return which(r.Name) && slices.Contains(r.Publishers, q.Name) }
+		if which(q.Name) || slices.ContainsFunc(p.Repos, listed) {
 			info.Publishers = append(info.Publishers, describePublisher(q))
 		}
 	}
@@ -125,7 +127,11 @@ func runTrustList(ctx context.Context, e *env, args []string) error {
 		e.ui.Printf("publisher   %-16s %s  %s\n", p.Name, p.ID, all)
 	}
 	for _, r := range info.Repositories {
-		e.ui.Printf("repository  %-16s %s\n", r.Name, r.URL)
+		also := ""
+		if len(r.Publishers) > 0 {
+			also = "  also by " + strings.Join(r.Publishers, ", ")
+		}
+		e.ui.Printf("repository  %-16s %s%s\n", r.Name, r.URL, also)
 	}
 	for _, r := range info.Rules {
 		e.ui.Printf("rule        %-16s %s%s %s  %s\n", r.Name, r.Repo, r.Publisher, r.Ref, ruleText(r))
@@ -218,7 +224,7 @@ func ruleText(r *ruleInfo) string {
 		text += "; unsigned tags are accepted"
 	}
 	if r.Quorum > 1 {
-		text += fmt.Sprintf("; %d publishers agree", r.Quorum)
+		text += fmt.Sprintf("; %d of the repository's publishers must agree", r.Quorum)
 	}
 	if r.Rewind {
 		text += "; it may go back"

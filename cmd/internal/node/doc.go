@@ -33,6 +33,14 @@
 // write-ahead log of one file: once gitpeer/accepting is durable the new state
 // is the state, and opening a mirror finishes what a killed node began.
 //
+// # Quorum
+//
+// Where a rule asks for several publishers, a fetch asks the others too, each
+// for ten seconds at most: record and snapshot, against pins that lie beside
+// that publisher's mirror (NAME.heard). Whoever cannot be had has no voice. Only
+// if the quorum hangs on commits that are not here are packs fetched, into the
+// mirror of the publisher who has them, under the policy without its quorum.
+//
 // # Packs
 //
 // Packs are made by git pack-objects in one pass through a piece hasher and
