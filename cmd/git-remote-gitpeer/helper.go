@@ -143,7 +143,7 @@ func (h *helper) verified(ctx context.Context, own ownership) error {
 	if err := check(state); err != nil {
 		return err
 	}
-	if state.Stale != "" && h.options.verbosity > 0 {
+	if state.Stale != "" {
 		h.ui.Warnf("this is the last verified state, signed %s: %s", state.Signed.Format("2006-01-02 15:04 MST"), state.Stale)
 	}
 	h.state = state

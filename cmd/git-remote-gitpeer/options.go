@@ -25,12 +25,11 @@ type options struct {
 func newOptions() options { return options{verbosity: 1} }
 
 // when says in which case progress is shown. git has looked at the terminal
-// already when it asks for progress.
+// already when it asks for progress. Even --quiet does not hide that signatures
+// were not checked, or that a publisher was not heard: git's own warnings are
+// not hidden by it either.
 func (o *options) when() ui.When {
-	switch {
-	case o.verbosity == 0:
-		return ui.Never
-	case o.progress:
+	if o.progress && o.verbosity > 0 {
 		return ui.Always
 	}
 	return ui.NotesOnly
