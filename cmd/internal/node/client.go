@@ -251,6 +251,12 @@ func (c *Client) Stop(ctx context.Context) error {
 	}
 }
 
+// maxSilence is how long a node may say nothing: several of its heartbeats, so
+// that only one that hangs or was stopped is given up.
+const maxSilence = 6 * heartbeat
+
+var errSilent = fmt.Errorf("nothing heard for %v", maxSilence)
+
 // call performs one operation. A node that goes away in the middle is an error
 // that says so: whether the operation took place is not known then.
 func call[Res any](ctx context.Context, c *Client, op string, req any, progress ProgressFunc) (*Res, error) {
@@ -258,13 +264,18 @@ func call[Res any](ctx context.Context, c *Client, op string, req any, progress 
 	if err != nil {
 		return nil, err
 	}
+	caller := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(maxSilence, func() { cancel(errSilent) })
+	defer silence.Stop()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node/v1/"+op, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return nil, callError(ctx, op, err)
+		return nil, callError(caller, op, errors.Join(err, context.Cause(ctx)))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -280,8 +291,9 @@ func call[Res any](ctx context.Context, c *Client, op string, req any, progress 
 			Error    *Error          `json:"error"`
 		}
 		if err := dec.Decode(&ev); err != nil {
-			return nil, callError(ctx, op, err)
+			return nil, callError(caller, op, errors.Join(err, context.Cause(ctx)))
 		}
+		silence.Reset(maxSilence)
 		switch {
 		case ev.Error != nil:
 			return nil, ev.Error

@@ -120,6 +120,8 @@ func handle[Req, Res any](log *slog.Logger, op operation[Req, Res]) http.Handler
 		}
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		out := &eventWriter{w: w, flush: http.NewResponseController(w).Flush}
+		out.flush() // the headers: somebody is there
+		defer out.beat()()
 		res, err := guarded(log, op, r.Context(), req, out.progress)
 		if err != nil {
 			e := asError(err)
@@ -157,6 +159,30 @@ func (e *eventWriter) progress(p Progress) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.send(Event{Progress: &p})
+}
+
+// heartbeat is how often a caller hears from an operation that has nothing to
+// say, such as git resolving the deltas of a large pack.
+const heartbeat = 5 * time.Second
+
+// beat sends empty progress until the function that it returns is called.
+func (e *eventWriter) beat() (stop func()) {
+	tick := time.NewTicker(heartbeat)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-tick.C:
+				e.progress(Progress{})
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		tick.Stop()
+		close(done)
+	}
 }
 
 func (e *eventWriter) end(ev Event) {
