@@ -88,6 +88,9 @@ func (v *verifier) attestPGP(s *splitObject) attestation {
 	if a.by == nil {
 		a.code, a.why = Untrusted, "is signed by "+a.claimed+", whom trust.conf does not list"
 		a.add = "0x" + a.claimed
+		if forge := KnownForge(a.claimed); forge != "" {
+			a.why = fmt.Sprintf("is signed by %s itself (%s), as it does for whoever merges on its pages; no rule names that key", forge, a.claimed)
+		}
 		return a
 	}
 	key := a.by.pgp

@@ -149,7 +149,8 @@ type judge struct {
 	history    *history
 	groups     []*group
 	ancestries map[refs.OID]*frontier // of retirements, checkpoints and witnesses' branches
-	first      bool                   // nothing was introduced yet: the tips introduce themselves
+	intro      []refs.OID
+	first      bool // nothing was introduced yet: the tips introduce themselves
 	rewound    bool
 	each       func(Verdict)  // told about every commit that is walked over; may be nil
 	voices     []voice        // of the publishers, the snapshot's own first
@@ -188,7 +189,7 @@ func (j *judge) decide(o Objects) *Decision {
 	j.ancestries = make(map[refs.OID]*frontier)
 	j.history = newHistory(&verifier{policy: j.scope.policy, format: j.snapshot.ObjectFormat, now: j.now}, o)
 	introduction := j.introduction()
-	j.first = len(introduction) == 0
+	j.first, j.intro = len(introduction) == 0, introduction
 	candidates := j.group(introduction)
 	for _, g := range j.groups {
 		j.peel(g)
@@ -229,6 +230,9 @@ func (j *judge) group(introduction []refs.OID) []*candidate {
 		rule, err := j.scope.rule(r.Name)
 		if err != nil {
 			c.refuse(Untrusted, err.Error())
+			if url := j.url(); url != "" {
+				c.verdict.Hint = "gitpeer trust add " + url + " --signer NAME --ref " + shellWord(string(r.Name))
+			}
 			continue
 		}
 		if rule.Name == "" {
@@ -259,6 +263,7 @@ func (j *judge) peel(g *group) {
 			j.peelTag(g, c)
 		case c.ref.Name.IsTag() && g.rule.Mode != ModePublisher && g.rule.Tags != TagsAny:
 			c.refuse(Unsigned, "it is a lightweight tag, which carries no signature")
+			c.verdict.Hint = j.sign(g, fault{code: Unsigned, ref: c.ref, oid: c.ref.OID}, "what its author types")
 		default:
 			c.commit = c.ref.OID
 		}
@@ -296,6 +301,7 @@ func (j *judge) peelTag(g *group, c *candidate) {
 		c.refuse(Malformed, "the tag is not well-formed: "+err.Error())
 	case s.tag != c.ref.Name.Short():
 		c.refuse(Moved, fmt.Sprintf("the tag object calls itself %q", shorten(s.tag)))
+		c.verdict.Hint = j.sign(g, fault{code: Moved, ref: c.ref, oid: c.ref.OID}, "what its author types")
 	case s.target != c.ref.Peeled:
 		c.refuse(Malformed, "the snapshot has another target for it than the tag object")
 	case s.kind != KindCommit && g.rule.Mode != ModeTip:
@@ -331,6 +337,7 @@ func (j *judge) pinned(g *group) {
 		}
 		if pin.OID != c.ref.OID || pin.Peeled != c.ref.Peeled {
 			c.refuse(Moved, fmt.Sprintf("tags do not change, and this one was %s before", pin.OID))
+			c.verdict.Hint = j.moved()
 		}
 	}
 }
@@ -371,7 +378,7 @@ func (j *judge) decision(candidates []*candidate, introduction []refs.OID) *Deci
 			}
 			gone := Verdict{Ref: name, OID: j.pins.Refs[name].OID, Why: "the publisher no longer lists it"}
 			if name.IsTag() {
-				gone.Code = Moved
+				gone.Code, gone.Hint = Moved, j.moved()
 				d.Verdicts = append(d.Verdicts, gone)
 			} else {
 				d.Notices = append(d.Notices, gone)

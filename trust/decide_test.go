@@ -121,7 +121,7 @@ func TestExamine(t *testing.T) {
 	if verdicts, err := Examine(p, q, w.objects, now); err != nil || verdicts[0].Code != OK {
 		t.Errorf("Examine(tip) = %+v, %v, want ok", verdicts, err)
 	}
-	q.Repo = "absent"
+	q.Repository = refs.Address{Publisher: w.address.Publisher, Name: "absent"}
 	if _, err := Examine(p, q, w.objects, now); err == nil {
 		t.Error("Examine(absent entry) = nil, want an error")
 	}

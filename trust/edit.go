@@ -308,6 +308,19 @@ func (e *Editor) SetIntroduction(name string, oids ...refs.OID) error {
 	return nil
 }
 
+// AddGood lets single commits or tags of a repository be taken as they are,
+// whatever their signatures are worth.
+func (e *Editor) AddGood(name string, oids ...refs.OID) error {
+	i := slices.IndexFunc(e.Policy.Repos, func(r *Repo) bool { return r.Name == name })
+	if i >= 0 {
+		oids = slices.Concat(e.Policy.Repos[i].Good, oids)
+	} else if !e.has("repo", name) {
+		return &NotFoundError{"repo", name}
+	}
+	e.set("repo", name, "good", joinOIDs(sortOIDs(oids)))
+	return nil
+}
+
 // AddRule adds a rule, or replaces the one of that name.
 func (e *Editor) AddRule(r Rule) error {
 	if err := checkEntryName(r.Name); err != nil {

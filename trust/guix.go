@@ -29,6 +29,7 @@ type GuixQuery struct {
 	Signer       string   // fingerprint of the key that must have signed it
 	Tip          refs.OID
 	Keyring      []*keys.Certificate // as in the channel's keyring branch
+	Each         func(Verdict)       // if set, is given a verdict about every commit that is looked at
 }
 
 // Examine gives the verdict about the tip. Its rules, from guix's manual and
@@ -60,7 +61,7 @@ func (q GuixQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 	}
 	h := newHistory(&verifier{policy: policy, format: q.ObjectFormat, now: now, timeless: true}, o)
 	h.trees = make(map[int32]refs.OID)
-	g := &guix{h: h, lists: make(map[refs.OID]*guixList)}
+	g := &guix{h: h, lists: make(map[refs.OID]*guixList), each: q.Each}
 	bad, code, why := g.check(q)
 	verdict.Code, verdict.Why = code, printable(why)
 	if bad >= 0 {
@@ -74,6 +75,7 @@ func (q GuixQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 type guix struct {
 	h     *history
 	lists map[refs.OID]*guixList // by tree
+	each  func(Verdict)
 }
 
 // A guixList is the content of a .guix-authorizations: fingerprints, upper-case
@@ -112,7 +114,13 @@ func (g *guix) check(q GuixQuery) (bad int32, code Code, why string) {
 		if err := g.h.load(i, forSignature); err != nil {
 			return fail(i, objectCode(err), "cannot be read: "+err.Error())
 		}
-		if code, why := g.commit(i); code != OK {
+		code, why := g.commit(i)
+		if g.each != nil {
+			told := Verdict{OID: g.h.commits[i].oid, Rule: "guix", Code: code, Why: printable(why)}
+			g.h.commits[i].att.fill(&told)
+			g.each(told)
+		}
+		if code != OK {
 			return fail(i, code, why)
 		}
 		for _, p := range g.h.commits[i].parents {

@@ -92,6 +92,7 @@ type Rule struct {
 	Quorum    int
 	Tags      TagPolicy
 	Rewind    bool
+	dropped   int // the quorum that WithoutQuorum took away
 	line      int
 }
 
@@ -234,6 +235,17 @@ func (p *Policy) WithRewind() *Policy {
 	return &copied
 }
 
+// Extend returns the policy with more signers, whom only a Query can name. The
+// error is a *ConfigError: one of the keys is somebody's already.
+func (p *Policy) Extend(signers ...Signer) (*Policy, error) {
+	copied := *p
+	copied.Signers = slices.Clone(p.Signers)
+	for i := range signers {
+		copied.Signers = append(copied.Signers, &signers[i])
+	}
+	return &copied, copied.index()
+}
+
 // Signer returns the signer of that name.
 func (p *Policy) Signer(name string) (*Signer, bool) {
 	for _, s := range p.Signers {
@@ -332,11 +344,14 @@ func (s *scope) rule(name refs.Name) (*Rule, error) {
 	return nil, errNoRule
 }
 
-// defaultRule is what applies without any rule: mode all, every signer.
+// defaultRule is what applies without any rule: mode all, every signer. Forges
+// are none of them: a rule has to name them.
 func (s *scope) defaultRule() *Rule {
 	r := &Rule{Pattern: "refs/*", Mode: ModeAll, Tags: TagsSigned, Quorum: 1}
 	for _, signer := range s.policy.Signers {
-		r.Signers = append(r.Signers, signer.Name)
+		if signer.ForgeName() == "" {
+			r.Signers = append(r.Signers, signer.Name)
+		}
 	}
 	return r
 }

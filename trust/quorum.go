@@ -32,7 +32,7 @@ func (p *Policy) WithoutQuorum() *Policy {
 	copied.Rules = make([]*Rule, len(p.Rules))
 	for i, r := range p.Rules {
 		alone := *r
-		alone.Quorum = 1
+		alone.Quorum, alone.dropped = 1, max(r.Quorum, r.dropped)
 		copied.Rules[i] = &alone
 	}
 	return &copied

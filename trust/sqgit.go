@@ -21,6 +21,7 @@ type SequoiaQuery struct {
 	ObjectFormat refs.ObjectFormat
 	Root         refs.OID // the trust root; what it is, is the user's word
 	Tip          refs.OID
+	Each         func(Verdict) // if set, is given a verdict about every commit between root and tip
 }
 
 // Examine gives the verdict about the tip. Its rules, from sq-git's manual and
@@ -117,6 +118,16 @@ func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 				break
 			}
 			bad, code, why = fail(i, c, w)
+		}
+		if q.Each != nil {
+			told := Verdict{OID: s.h.commits[i].oid, Rule: "sq-git"}
+			if !authentic[i] {
+				told.Code, told.Why = Untrusted, "follows no authentic commit"
+				if bad == i {
+					told.Code, told.Why = code, printable(why)
+				}
+			}
+			q.Each(told)
 		}
 	}
 	if authentic[tip] {

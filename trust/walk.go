@@ -38,7 +38,7 @@ func (j *judge) open(g *group) []*candidate {
 			c.tag.fill(&c.verdict)
 			if code, why := j.authorized(g, c.commit, c.ref.OID, c.tag); code != OK {
 				c.refuse(code, "the tag "+why)
-				c.verdict.Hint = j.cure(code, c.tag)
+				c.verdict.Hint = j.cure(g, fault{code, c.ref, c.ref.OID, c.tag})
 				continue
 			}
 		}
@@ -89,7 +89,7 @@ func (j *judge) judgeCommit(g *group, c *candidate, oid refs.OID) {
 	att.fill(&c.verdict)
 	if code, why := j.authorized(g, oid, oid, att); code != OK {
 		c.refuse(code, "commit "+string(oid)+" "+why)
-		c.verdict.Hint = j.cure(code, att)
+		c.verdict.Hint = j.cure(g, fault{code, c.ref, oid, att})
 	}
 }
 
@@ -104,6 +104,9 @@ func (j *judge) authorized(g *group, at, oid refs.OID, a *attestation) (Code, st
 	}
 	signer := a.by.signer
 	if !slices.Contains(g.rule.Signers, signer.Name) {
+		if forge := signer.ForgeName(); forge != "" {
+			return Untrusted, fmt.Sprintf("is signed by %s with the key of %s, for which no rule for this ref asks by name", signer.Name, forge)
+		}
 		return Untrusted, fmt.Sprintf("is signed by %s, whom the rule for this ref does not list", signer.Name)
 	}
 	if a.hard {
@@ -145,17 +148,6 @@ func (j *judge) ancestry(of refs.OID) *frontier {
 		j.ancestries[of] = f
 	}
 	return f
-}
-
-// cure is the command that would make an object acceptable, if one would.
-func (j *judge) cure(code Code, a *attestation) string {
-	switch {
-	case code == Untrusted && a.add != "":
-		return "gitpeer trust add " + a.add
-	case code == Unsigned && j.first:
-		return "gitpeer trust add " + j.snapshot.Repository.String() + " --publisher-only"
-	}
-	return ""
 }
 
 // A walk visits what a group's refs reach and the rule has not authenticated
@@ -421,7 +413,10 @@ func (w *walk) explain(c *candidate, i int32) {
 	bad.att.fill(&c.verdict)
 	c.verdict.Commit = bad.oid
 	c.refuse(v.code, "commit "+string(bad.oid)+" "+v.why)
-	c.verdict.Hint = w.j.cure(v.code, &bad.att)
+	c.verdict.Hint = w.j.cure(w.g, fault{v.code, c.ref, bad.oid, &bad.att})
+	if v.code == Moved {
+		c.verdict.Hint = w.j.join(bad.oid)
+	}
 }
 
 // finish completes the verdict about a ref whose history is accepted.
@@ -435,6 +430,7 @@ func (w *walk) finish(c *candidate, tip int32) {
 	if c.tag != nil && w.g.rule.Tags != TagsAny {
 		if code, why := c.tag.timely(mark); code != OK && !slices.Contains(w.j.scope.repo.Good, c.ref.OID) {
 			c.refuse(code, "the tag "+why)
+			c.verdict.Hint = w.j.cure(w.g, fault{code, c.ref, c.ref.OID, c.tag})
 		}
 		return
 	}
