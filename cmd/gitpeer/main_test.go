@@ -201,7 +201,7 @@ func TestOutsideText(t *testing.T) {
 	printSnapshot(e.ui, &node.ShowResult{URL: bad, Head: bad, Refs: []node.ShowRef{{Name: bad, OID: bad,
 		Verdict: &trust.Verdict{Code: trust.Unsigned, Why: bad, Signer: bad}}}}, now)
 	printStatus(e.ui, &node.Status{Version: bad, Home: bad, Repos: []node.RepoStatus{{URL: bad, LastError: bad}}}, now)
-	e.printChecked(&checked{URL: bad, Stale: bad, Verdicts: []trust.Verdict{{Ref: bad, Why: bad, Code: trust.Unsigned, Hint: bad}}})
+	(&checking{env: e, policy: &trust.Policy{}}).print(&checked{URL: bad, Stale: bad, Verdicts: []trust.Verdict{{Ref: bad, Why: bad, Code: trust.Unsigned, Hint: bad}}})
 	e.printSigner(&signerInfo{Name: bad, UserIDs: []string{bad}, Warnings: []string{bad}, Comment: bad})
 	e.printRepo(&repoInfo{Name: bad, URL: bad})
 	for _, text := range []string{out.String(), errs.String()} {

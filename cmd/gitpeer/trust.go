@@ -28,10 +28,11 @@ gitpeer trust add KEY... [--as NAME] [--forge]
         "ssh-ed25519 AAAA..."     an SSH key
     --as NAME           what you call them (default: from the user id)
     --forge             it is the key of a service, which signs for everybody
-                        who may press its merge button
+                        who may press its merge button. Such a key counts only
+                        where a rule names it
 
 gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE]
-                  [--ref PATTERN] [--intro OID] [--tags any|signed]
+                  [--ref PATTERN] [--intro OID] [--good OID] [--tags any|signed]
                   [--publisher NAME|ID]... [--quorum N] [--publisher-only]
     A repository (gitpeer://ID/NAME) that may be fetched; or, by the ID alone,
     all repositories of a publisher.
@@ -47,6 +48,7 @@ gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE]
                         refs/heads/main or refs/tags/v*; default: all
     --intro OID         a commit that is taken as it is, with all before it;
                         everything after it is checked
+    --good OID          one commit or tag that is taken as it is
     --tags any          accept unsigned tags on accepted commits
     --publisher NAME|ID who else publishes the repository, under the same name;
                         may be repeated
@@ -66,11 +68,37 @@ gitpeer trust list
 gitpeer trust show NAME
     All of the policy, or one entry in full.
 
-gitpeer trust check [URL|NAME]...
+gitpeer trust check [FOLDER|REF|A..B]... [--signer KEY]... [--intro COMMIT]
+                    [--mode MODE] [--ref REF] [--explain]
+    Checks branches and tags of a repository on this disk, without network and
+    without a node, so also in CI: all of FOLDER, or a branch, tag, commit or
+    range of the repository here. Default: all of the repository here.
+        gitpeer trust check main --signer alice.asc --mode all --intro COMMIT
+        gitpeer trust check origin/main..HEAD --signer alice.asc
+    The rules are those of trust.conf if one of the remotes is a repository in
+    it, else every commit since COMMIT is to be signed by one of its signers.
+    --signer KEY        by these signers instead: a KEY as above, or a NAME
+    --mode MODE         all, chain or tip, instead of what trust.conf says
+    --intro COMMIT      taken as it is, with all before it, as A of A..B is.
+                        Without one, only what the refs point at is checked
+    --ref REF           judge one commit by the rule for REF
+    --explain           a line for every commit and tag that is looked at:
+                        verdict, id, signer, fingerprint, time, rule, why
+    --semantics guix --intro COMMIT --signer FINGERPRINT [--keyring REF]
+                        by .guix-authorizations, as guix git authenticate does
+    --semantics sq-git --intro COMMIT
+                        by openpgp-policy.toml, as sq-git does
+
+gitpeer trust check URL|NAME... [--explain] [--no-cache]
     Fetches what was published last, as git fetch would, and prints what the
-    policy says of each ref, or of each that it refuses. Default: all
-    repositories of the policy. The exit status is the code of the first
-    refusal.
+    policy says of each ref, or of each that it refuses. Outside of repositories
+    the default is all of the policy.
+    --no-cache          look again at commits that were accepted before; on this
+                        disk that is always so
+
+    The exit status is the code of the first refusal: 10 not signed, 11 by
+    nobody who may, 12 damaged, 13 at the wrong time, 14 weakly, 15 malformed,
+    23 moved, 30 incomplete.
 
 gitpeer trust log [URL|NAME] [--verify]
     What was accepted and refused, oldest first. Each entry is chained to the

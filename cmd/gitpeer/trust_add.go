@@ -21,6 +21,7 @@ type addition struct {
 	signers       []string // --signer
 	mode          string
 	intro         []string
+	good          []string
 	ref           string
 	tags          string
 	quorum        int
@@ -55,13 +56,13 @@ func runTrustAdd(ctx context.Context, e *env, args []string) error {
 	f.IntVar(&a.quorum, "quorum", 0, "")
 	f.BoolVar(&a.publisherOnly, "publisher-only", false, "")
 	f.BoolVar(&a.forge, "forge", false, "")
-	signers, intro, publishers := f.repeated("signer"), f.repeated("intro"), f.repeated("publisher")
+	signers, intro, good, publishers := f.repeated("signer"), f.repeated("intro"), f.repeated("good"), f.repeated("publisher")
 	asJSON := f.json()
 	rest, err := f.parse(args, 1, many)
 	if err != nil {
 		return err
 	}
-	a.signers, a.intro, a.publishers = *signers, *intro, *publishers
+	a.signers, a.intro, a.good, a.publishers = *signers, *intro, *good, *publishers
 	if err := a.sort(rest); err != nil {
 		return err
 	}
@@ -114,8 +115,8 @@ func (a *addition) sort(args []string) error {
 		return a.checkRule()
 	}
 	switch {
-	case len(a.signers) > 0 || a.mode != "" || len(a.intro) > 0 || a.ref != "" || a.publisherOnly || a.quorum != 0 || a.tags != "" || len(a.publishers) > 0:
-		return ui.Usagef("trust", "--signer, --mode, --intro, --ref, --tags, --publisher, --quorum and --publisher-only say something about a repository or publisher; give its URL or id")
+	case len(a.signers) > 0 || a.mode != "" || len(a.intro) > 0 || len(a.good) > 0 || a.ref != "" || a.publisherOnly || a.quorum != 0 || a.tags != "" || len(a.publishers) > 0:
+		return ui.Usagef("trust", "--signer, --mode, --intro, --good, --ref, --tags, --publisher, --quorum and --publisher-only say something about a repository or publisher; give its URL or id")
 	case a.as != "" && len(args) > 1:
 		return ui.Usagef("trust", "--as names one key, and there are %d", len(args))
 	}
@@ -125,20 +126,20 @@ func (a *addition) sort(args []string) error {
 // checkRule refuses contradictions between the flags of a repository.
 func (a *addition) checkRule() error {
 	switch {
-	case a.forge:
-		return ui.Usagef("trust", "--forge says something about a signer's key, not about a repository")
+	case a.forge && len(a.signers) != 1:
+		return ui.Usagef("trust", "--forge says something about one key: give it by itself, or as the only --signer")
 	case a.publisherOnly && (len(a.signers) > 0 || a.mode != "" && a.mode != string(trust.ModePublisher)):
 		return ui.Usagef("trust", "--publisher-only means that no commit signature is checked, so it goes with neither --signer nor --mode")
 	case a.mode == string(trust.ModePublisher) && !a.publisherOnly:
 		return &ui.UsageError{Message: "mode publisher checks no commit signatures", Hint: "gitpeer trust add " + a.subject + " --publisher-only    # if that is what you want"}
-	case a.address == nil && len(a.intro) > 0:
-		return ui.Usagef("trust", "--intro names a commit of one repository; give its URL")
+	case a.address == nil && len(a.intro)+len(a.good) > 0:
+		return ui.Usagef("trust", "--intro and --good name commits of one repository; give its URL")
 	case a.address == nil && (len(a.publishers) > 0 || a.quorum > 1):
 		return ui.Usagef("trust", "--publisher and --quorum are about who publishes one repository; give its URL")
 	case a.quorum < 0:
 		return ui.Usagef("trust", "--quorum is 1 or more")
 	}
-	for _, oid := range a.intro {
+	for _, oid := range slices.Concat(a.intro, a.good) {
 		if err := checkOID(oid); err != nil {
 			return err
 		}
@@ -239,6 +240,9 @@ func (a *addition) recordSigner(ed *trust.Editor, key *foundKey) (*signerInfo, e
 		name = a.as
 	}
 	signer := key.signer(name, a.forge)
+	if err := a.checkForge(&signer); err != nil {
+		return nil, err
+	}
 	err := ed.AddSigner(signer)
 	var exists *trust.ExistsError
 	if errors.As(err, &exists) && exists.Same {
@@ -255,6 +259,16 @@ func (a *addition) recordSigner(ed *trust.Editor, key *foundKey) (*signerInfo, e
 	return info, err
 }
 
+// checkForge refuses the key of a service, unless it was asked for as such.
+func (a *addition) checkForge(s *trust.Signer) error {
+	forge := s.ForgeName()
+	if forge == "" || a.forge {
+		return nil
+	}
+	hint := "gitpeer trust add 0x" + s.Cert.Fingerprint + " --forge    # if that is what you want; a rule has to name it, too"
+	return &ui.UsageError{Message: fmt.Sprintf("%s is the key of %s, which signs for whoever may press its merge button: to trust it is to let %s write", s.Cert.Fingerprint, forge, forge), Hint: hint}
+}
+
 func (a *addition) recordRepo(ed *trust.Editor, signers []string, done *added) error {
 	r := trust.Repo{Name: a.as, URL: *a.address}
 	if r.Name == "" {
@@ -262,6 +276,9 @@ func (a *addition) recordRepo(ed *trust.Editor, signers []string, done *added) e
 	}
 	for _, oid := range a.intro {
 		r.Introduction = append(r.Introduction, refs.OID(oid))
+	}
+	for _, oid := range a.good {
+		r.Good = append(r.Good, refs.OID(oid))
 	}
 	a.warnLookalikes(ed.Policy, a.address.Publisher)
 	var err error
@@ -306,6 +323,11 @@ func (a *addition) updateRepo(ed *trust.Editor, r *trust.Repo, name string) erro
 	r.Name, r.Publishers = name, all
 	if err := ed.ListPublishers(name, all...); err != nil {
 		return err
+	}
+	if len(r.Good) > 0 {
+		if err := ed.AddGood(name, r.Good...); err != nil {
+			return err
+		}
 	}
 	if len(r.Introduction) > 0 {
 		return ed.SetIntroduction(name, r.Introduction...)
@@ -375,6 +397,10 @@ func (a *addition) recordRule(ed *trust.Editor, r trust.Rule, signers []string, 
 	r.Pattern, r.Signers, r.Mode, r.Tags, r.Quorum = "refs/*", signers, trust.ModeAll, trust.TagsSigned, max(a.quorum, 1)
 	if a.ref != "" {
 		r.Pattern = a.ref
+	}
+	if name := ruleOf(ed.Policy, &r); name != "" {
+		r.Name = name // it is replaced
+	} else if a.ref != "" {
 		r.Name = ed.FreeName("rule", r.Name+"-"+strings.Trim(strings.NewReplacer("refs/heads/", "", "refs/tags/", "", "/", "-", "*", "").Replace(a.ref), "-"))
 	}
 	if a.mode != "" {
@@ -387,11 +413,23 @@ func (a *addition) recordRule(ed *trust.Editor, r trust.Rule, signers []string, 
 		r.Mode, r.Tags = trust.ModePublisher, trust.TagsAny
 	} else if len(signers) == 0 {
 		for _, s := range ed.Policy.Signers {
-			r.Signers = append(r.Signers, s.Name)
+			if s.ForgeName() == "" {
+				r.Signers = append(r.Signers, s.Name)
+			}
 		}
 	}
 	done.Rule = describeRule(&r)
 	return ed.AddRule(r)
+}
+
+// ruleOf names the rule that is about the same refs, "" if there is none.
+func ruleOf(p *trust.Policy, r *trust.Rule) string {
+	for _, other := range p.Rules {
+		if other.Repo == r.Repo && other.Publisher == r.Publisher && other.Pattern == r.Pattern {
+			return other.Name
+		}
+	}
+	return ""
 }
 
 // warnLookalikes says when a new id begins as a known one does (A34).
@@ -427,6 +465,8 @@ func (e *env) printAdded(d *added) {
 		e.printRule(d.Rule)
 	case d.Publisher != nil || d.Repository != nil:
 		e.rows([][2]string{{"scope", "all refs; every new commit signed by one of your signers"}})
+	case len(d.Signers) > 0 && d.Signers[0].Forge != "":
+		e.rows([][2]string{{"scope", "nowhere, before a rule names it: gitpeer trust add URL --signer " + d.Signers[0].Name}})
 	default:
 		e.rows([][2]string{{"scope", "every repository that has no rule of its own"}})
 	}

@@ -180,13 +180,13 @@ type signerInfo struct {
 	Comment     string   `json:"comment,omitempty"`
 	RetiredAt   string   `json:"retired_at,omitempty"`
 	Revoked     bool     `json:"revoked,omitempty"`
-	Forge       bool     `json:"forge,omitempty"`
-	From        string   `json:"from,omitempty"` // where trust add found the key
+	Forge       string   `json:"forge,omitempty"` // whose key it is, if a service's
+	From        string   `json:"from,omitempty"`  // where trust add found the key
 	Warnings    []string `json:"warnings,omitempty"`
 }
 
 func describeSigner(s *trust.Signer) *signerInfo {
-	info := &signerInfo{Name: s.Name, RetiredAt: string(s.RetiredAt), Revoked: s.Revoked, Forge: s.Forge}
+	info := &signerInfo{Name: s.Name, RetiredAt: string(s.RetiredAt), Revoked: s.Revoked, Forge: s.ForgeName()}
 	if s.SSH != nil {
 		info.Kind, info.Fingerprint, info.Algorithm = "ssh", s.SSH.Fingerprint, s.SSH.Algorithm
 		info.SSHKey, info.Comment = s.SSH.Text(), s.SSH.Comment
@@ -229,8 +229,8 @@ func (e *env) printSigner(s *signerInfo) {
 	if s.Revoked {
 		e.rows([][2]string{{"revoked", "everything they ever signed is refused"}})
 	}
-	if s.Forge {
-		e.rows([][2]string{{"forge", "a service that signs what people do on its web pages"}})
+	if s.Forge != "" {
+		e.rows([][2]string{{"forge", s.Forge + ": it signs what people do on its web pages, whoever they are"}})
 	}
 	for _, w := range s.Warnings {
 		e.ui.Warnf("%s: %s", s.Name, w)

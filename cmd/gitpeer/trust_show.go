@@ -24,6 +24,7 @@ type repoInfo struct {
 	URL          string     `json:"url"`
 	Publishers   []string   `json:"publishers,omitempty"` // who may publish it besides the URL's
 	Introduction []refs.OID `json:"introduction,omitempty"`
+	Good         []refs.OID `json:"good,omitempty"`
 	MaxStale     string     `json:"max_stale,omitempty"`
 }
 
@@ -54,7 +55,7 @@ func describePublisher(p *trust.Publisher) *publisherInfo {
 }
 
 func describeRepo(r *trust.Repo) *repoInfo {
-	info := &repoInfo{Name: r.Name, URL: r.URL.String(), Publishers: r.Publishers, Introduction: r.Introduction}
+	info := &repoInfo{Name: r.Name, URL: r.URL.String(), Publishers: r.Publishers, Introduction: r.Introduction, Good: r.Good}
 	if r.MaxStale != 0 {
 		info.MaxStale = r.MaxStale.String()
 	}
@@ -145,7 +146,7 @@ func remarks(s *signerInfo) string {
 	for _, r := range []struct {
 		holds bool
 		text  string
-	}{{s.Revoked, "revoked"}, {s.RetiredAt != "", "retired"}, {s.Forge, "a service's key"}, {len(s.Warnings) > 0, "see trust show"}} {
+	}{{s.Revoked, "revoked"}, {s.RetiredAt != "", "retired"}, {s.Forge != "", "the key of " + s.Forge}, {len(s.Warnings) > 0, "see trust show"}} {
 		if r.holds {
 			b.WriteString("  [" + r.text + "]")
 		}
@@ -203,6 +204,9 @@ func (e *env) printRepo(r *repoInfo) {
 	e.rows([][2]string{{"repository", r.Name}, {"url", r.URL}, {"publishers", strings.Join(r.Publishers, " ")}})
 	for _, oid := range r.Introduction {
 		e.rows([][2]string{{"introduction", string(oid)}})
+	}
+	for _, oid := range r.Good {
+		e.rows([][2]string{{"good", string(oid) + ", whatever its signature"}})
 	}
 	e.rows([][2]string{{"max stale", r.MaxStale}})
 }

@@ -136,3 +136,56 @@ func (r Repo) Packed() (bool, error) {
 	}
 	return true, nil
 }
+
+// FullName is the ref that a name stands for, HEAD among them: "HEAD" if that
+// is detached, "" if the name is no ref's, such as an object id or main~2.
+func (r Repo) FullName(ctx context.Context, name string) (refs.Name, error) {
+	if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, "^\n\x00") {
+		return "", nil
+	}
+	out, err := run(r.Command(ctx, "rev-parse", "--quiet", "--verify", "--symbolic-full-name", name), nil)
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode() >= 0 {
+		return "", nil
+	}
+	return refs.Name(strings.TrimSpace(string(out))), err
+}
+
+// RemoteURLs lists the URLs of the repository's remotes, as its own
+// configuration has them.
+func (r Repo) RemoteURLs(ctx context.Context) ([]string, error) {
+	out, err := run(r.Command(ctx, "config", "--local", "-z", "--get-regexp", `^remote\..*\.(push)?url$`), nil)
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode() == 1 {
+		return nil, nil
+	}
+	var urls []string
+	for _, entry := range strings.Split(string(out), "\x00") {
+		if _, url, ok := strings.Cut(entry, "\n"); ok {
+			urls = append(urls, url)
+		}
+	}
+	return urls, err
+}
+
+// A TreeFile is a file at the root of a tree.
+type TreeFile struct {
+	Name string
+	OID  refs.OID
+}
+
+// TreeFiles lists the files at the root of the tree that an object leads to.
+func (r Repo) TreeFiles(ctx context.Context, oid refs.OID) ([]TreeFile, error) {
+	out, err := run(r.Command(ctx, "ls-tree", "-z", "--full-tree", string(oid)), nil)
+	if err != nil {
+		return nil, err
+	}
+	var files []TreeFile
+	for _, line := range strings.Split(string(out), "\x00") {
+		head, name, _ := strings.Cut(line, "\t")
+		if fields := strings.Fields(head); len(fields) == 3 && fields[1] == "blob" {
+			files = append(files, TreeFile{Name: name, OID: refs.OID(fields[2])})
+		}
+	}
+	return files, nil
+}
