@@ -24,10 +24,11 @@
 //	         trust                   policy and verdicts; the threat model
 //	floor 1  refs                    snapshots, records, pack plan; the format specification
 //	         refs/bencode            the strict reader of what strangers send
-//	floor 0  keys                    publisher identities
+//	floor 0  keys                    publisher identities, signers' certificates
+//	         keys/durable            files that are replaced as a whole
 //
 // On floor 4 each package may import those below it in this list, but not one
 // command another; on floor 3 testnet imports swarm; on floor 2 dhttest imports
-// announce; refs imports refs/bencode. Only tests and the subcommand gitpeer
+// announce; refs imports refs/bencode, keys keys/durable. Only tests and the subcommand gitpeer
 // testnet import testnet, and only tests import dhttest.
 package gitpeer

@@ -20,7 +20,8 @@ const module = "github.com/gitpeer/gitpeer"
 // the floors of the package comment; the rest orders the arrows within one.
 var levels = map[string]int{
 	".":                      0,
-	"keys":                   0,
+	"keys/durable":           0,
+	"keys":                   1,
 	"refs/bencode":           10,
 	"refs":                   11,
 	"announce":               20,

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/gitpeer/gitpeer/keys/durable"
 )
 
 // maxFileBytes bounds a key file. One that holds an Ed25519 key has some 400
@@ -95,7 +97,7 @@ func generate(path, comment string) (ID, error) {
 	if err := create(path+".pub", []byte(line+"\n"), 0o644); err != nil {
 		return ID{}, errors.Join(err, os.Remove(path))
 	}
-	return id, syncDir(filepath.Dir(path))
+	return id, durable.SyncDir(filepath.Dir(path))
 }
 
 // create writes a file that must not be there yet, and leaves none behind if
@@ -111,15 +113,6 @@ func create(path string, data []byte, mode fs.FileMode) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Load returns the signer for the private key in path, an OpenSSH private key

@@ -10,9 +10,10 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/gitpeer/gitpeer/keys/durable"
 )
 
 // NodeID is a DHT node's place in the network (BEP 5).
@@ -134,25 +135,6 @@ func loadTable(path string) (savedTable, error) {
 
 // saveTable replaces the file at path: after a crash there is the old or the
 // new table.
-func saveTable(path string, t savedTable) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err := f.Write(t.normal().format()); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+func saveTable(path string, t savedTable) error {
+	return durable.Replace(path, t.normal().format())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -78,7 +79,7 @@ func Edit(dir string, change func(*Editor) error) (*Policy, error) {
 		return nil, err
 	}
 	for name, content := range e.certs {
-		if err := replaceFile(filepath.Join(certs, name), content); err != nil {
+		if err := durable.Replace(filepath.Join(certs, name), content); err != nil {
 			return nil, err
 		}
 	}
@@ -92,33 +93,7 @@ func Edit(dir string, change func(*Editor) error) (*Policy, error) {
 		return nil, err
 	}
 	renamed = true
-	return next, syncDir(dir)
-}
-
-// replaceFile writes a file so that it is there as a whole or not at all.
-func replaceFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return next, durable.SyncDir(dir)
 }
 
 // An ExistsError says that a name is taken, or that what is to be added is

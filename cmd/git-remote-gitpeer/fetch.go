@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -168,7 +169,7 @@ func linkOnce(from, to string) (keep string, err error) {
 			made = append(made, filepath.Join(to, pack+suffix))
 		}
 	}
-	return keep, syncDir(to)
+	return keep, durable.SyncDir(to)
 }
 
 // packsIn lists the complete packs of a folder, without suffixes, and names
@@ -242,13 +243,4 @@ func copyFile(from, to string) (err error) {
 		return err
 	}
 	return os.Rename(tmp.Name(), to)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -58,7 +59,7 @@ func (m *mirror) saveBases(ctx context.Context, number uint64) error {
 	if err != nil {
 		return err
 	}
-	return writeDurable(m.path("bases"), raw)
+	return durable.Replace(m.path("bases"), raw)
 }
 
 // after is the bases once snapshot s is published: without the tips that s no

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/trust"
 )
 
@@ -55,7 +56,7 @@ func (f *fetching) keepEvidence(err error) error {
 		name := filepath.Join(dir, fmt.Sprintf("%d-%c.record", pair[0].Seq, 'a'+i))
 		raw, failed := item.Format()
 		if failed == nil {
-			failed = writeDurable(name, raw)
+			failed = durable.Replace(name, raw)
 		}
 		if failed != nil {
 			return errors.Join(err, failed)
@@ -67,7 +68,7 @@ func (f *fetching) keepEvidence(err error) error {
 			continue
 		}
 		name := filepath.Join(dir, fmt.Sprintf("%d-%c.snapshot", pair[0].Seq, 'a'+i))
-		if failed := writeDurable(name, st.Note); failed != nil {
+		if failed := durable.Replace(name, st.Note); failed != nil {
 			return errors.Join(err, failed)
 		}
 		kept = append(kept, name)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/trust"
@@ -187,7 +188,7 @@ func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
 	if err := os.Rename(tmp, m.dir); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(m.dir))
+	return durable.SyncDir(filepath.Dir(m.dir))
 }
 
 // load reads the accepted state.
@@ -284,7 +285,7 @@ func (m *mirror) accept(ctx context.Context, next *state, q *quarantine, packs [
 	a := acceptance{Item: item, Note: next.Note, Pins: next.Pins.Format()}
 	if q != nil {
 		a.Quarantine = filepath.Base(q.dir)
-		if err := syncDir(filepath.Join(q.dir, "pack")); err != nil {
+		if err := durable.SyncDir(filepath.Join(q.dir, "pack")); err != nil {
 			return err
 		}
 	}
@@ -295,7 +296,7 @@ func (m *mirror) accept(ctx context.Context, next *state, q *quarantine, packs [
 	if err != nil {
 		return err
 	}
-	if err := writeDurable(m.path("accepting"), raw); err != nil {
+	if err := durable.Replace(m.path("accepting"), raw); err != nil {
 		return err
 	}
 	// From here on the outcome is settled: a caller who gives up does not stop it.
@@ -336,7 +337,7 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 			return err
 		}
 	}
-	if err := errors.Join(syncDir(filepath.Join(m.dir, "objects", "pack")), syncDir(m.path("packs"))); err != nil {
+	if err := errors.Join(durable.SyncDir(filepath.Join(m.dir, "objects", "pack")), durable.SyncDir(m.path("packs"))); err != nil {
 		return err
 	}
 	snapshot, err := refs.Open(a.Note, m.addr)
@@ -360,7 +361,7 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 		{m.path("record"), a.Item},
 		{m.path("pins"), a.Pins},
 	} {
-		if err := writeDurable(f.path, f.data); err != nil {
+		if err := durable.Replace(f.path, f.data); err != nil {
 			return err
 		}
 	}
@@ -370,7 +371,7 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 	if a.Quarantine != "" {
 		os.RemoveAll(filepath.Join(m.path("incoming"), a.Quarantine))
 	}
-	return syncDir(m.path())
+	return durable.SyncDir(m.path())
 }
 
 // movePack gives a pack of a quarantine its place among the mirror's objects:
@@ -398,10 +399,10 @@ func (m *mirror) movePack(quarantine string, j packJSON) error {
 			return err
 		}
 	}
-	if err := writeDurable(m.packPath(file.Hash, ".keep"), []byte("gitpeer seeds this pack\n")); err != nil {
+	if err := durable.Replace(m.packPath(file.Hash, ".keep"), []byte("gitpeer seeds this pack\n")); err != nil {
 		return err
 	}
-	return writeDurable(m.path("packs", file.Info.InfoHash().String()), p)
+	return durable.Replace(m.path("packs", file.Info.InfoHash().String()), p)
 }
 
 // recover finishes an acceptance that was begun, and clears quarantines that

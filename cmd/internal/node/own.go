@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
 )
@@ -75,5 +76,5 @@ func (m *mirror) remember(patterns []string) error {
 	if err != nil {
 		return err
 	}
-	return writeDurable(m.path("publish.json"), raw)
+	return durable.Replace(m.path("publish.json"), raw)
 }

@@ -3,6 +3,8 @@ package node
 import (
 	"net/netip"
 	"strings"
+
+	"github.com/gitpeer/gitpeer/keys/durable"
 )
 
 // maxCachedPeers bounds what is remembered between sessions.
@@ -16,7 +18,7 @@ func (m *mirror) cachePeers(peers []netip.AddrPort) {
 	for _, p := range peers[:min(len(peers), maxCachedPeers)] {
 		b.WriteString(p.String() + "\n")
 	}
-	writeDurable(m.path("peers"), []byte(b.String()))
+	durable.Replace(m.path("peers"), []byte(b.String()))
 }
 
 // cachedPeers are the peers of the last fetch that succeeded.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
 )
@@ -95,7 +96,7 @@ func (m *mirror) hold(st *state) error {
 	if err := os.MkdirAll(filepath.Dir(m.dir), 0o700); err != nil {
 		return err
 	}
-	return writeDurable(m.heardPath(), raw)
+	return durable.Replace(m.heardPath(), raw)
 }
 
 // witnesses asks the publishers that a decision about a snapshot wants to hear.
