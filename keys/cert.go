@@ -19,7 +19,8 @@ import (
 // Bounds of a signer's certificate. They are generous for a person's key with
 // its history of extensions, and keep the work of loading a policy small.
 const (
-	MaxCertificate = 64 << 10 // bytes, without the armor
+	MaxCertificate = 64 << 10 // bytes, without the armor and what others certified
+	MaxKeyring     = 16 << 20 // bytes of what is read in order to find certificates
 	MaxSubkeys     = 20
 	MaxUserIDs     = 50
 	maxCertSigs    = 1000 // each self-signature costs a public-key operation at load
@@ -123,9 +124,8 @@ func ParseCertificate(data []byte) (*Certificate, error) {
 // ParseCertificate refuses is left out, because keyrings are collections of
 // what others made; ErrSecretKey and damage to the whole are errors.
 func ParseKeyring(data []byte) ([]*Certificate, error) {
-	const maxKeyring = 16 << 20
-	if len(data) > maxKeyring {
-		return nil, &CertificateError{Reason: fmt.Sprintf("a keyring larger than %d MiB", maxKeyring>>20)}
+	if len(data) > MaxKeyring {
+		return nil, &CertificateError{Reason: fmt.Sprintf("a keyring larger than %d MiB", MaxKeyring>>20)}
 	}
 	raw, err := dearmorKeyring(data)
 	if err != nil {
@@ -200,9 +200,8 @@ func dearmorKeyring(data []byte) ([]byte, error) {
 }
 
 func dearmorCertificate(data []byte) ([]byte, error) {
-	// Base64 and line ends cost a third; the rest allows for comments.
-	if len(data) > 2*MaxCertificate {
-		return nil, &CertificateError{Reason: fmt.Sprintf("larger than %d KiB", MaxCertificate>>10)}
+	if len(data) > MaxKeyring {
+		return nil, &CertificateError{Reason: fmt.Sprintf("larger than %d MiB", MaxKeyring>>20)}
 	}
 	raw := data
 	if len(data) > 0 && data[0]&0x80 == 0 {
@@ -227,9 +226,69 @@ func dearmorCertificate(data []byte) ([]byte, error) {
 		return nil, &CertificateError{Reason: "it is empty"}
 	}
 	if len(raw) > MaxCertificate {
-		return nil, &CertificateError{Reason: fmt.Sprintf("larger than %d KiB", MaxCertificate>>10)}
+		raw = withoutForeign(raw)
+	}
+	if len(raw) > MaxCertificate {
+		return nil, &CertificateError{Reason: fmt.Sprintf("larger than %d KiB without what others certified", MaxCertificate>>10)}
 	}
 	return raw, nil
+}
+
+// withoutForeign leaves out of a certificate what other people say about it,
+// and pictures: certifications by other keys, user attributes and trust
+// packets. Nothing here looks at them, and they are what makes certificates
+// large: four of guix's 105 committers have more than MaxCertificate of them.
+// What it cannot read it keeps, for surveyCertificate to judge.
+func withoutForeign(raw []byte) []byte {
+	const tagSignature, tagTrust, tagUserAttribute = 2, 12, 17
+	var kept bytes.Buffer
+	var primary *packet.PublicKey
+	picture := false // the signatures that follow are on a user attribute
+	packets := packet.NewOpaqueReader(bytes.NewReader(raw))
+	for {
+		p, err := packets.Next()
+		if err == io.EOF {
+			return kept.Bytes()
+		}
+		if err != nil {
+			return raw
+		}
+		parsed, err := p.Parse()
+		if key, ok := parsed.(*packet.PublicKey); ok && primary == nil {
+			primary = key
+		}
+		foreign := p.Tag == tagTrust
+		switch p.Tag {
+		case tagUserAttribute:
+			picture = true
+		case tagSignature:
+			foreign = picture || isForeign(parsed, primary) || err != nil && len(p.Contents) > 0 && p.Contents[0] < 4
+		case tagTrust:
+		default:
+			picture = false
+		}
+		if foreign || p.Tag == tagUserAttribute {
+			continue
+		}
+		if err := p.Serialize(&kept); err != nil {
+			return raw
+		}
+	}
+}
+
+// isForeign reports whether p is a certification of a user id by another key
+// than primary, or the revocation of one.
+func isForeign(p packet.Packet, primary *packet.PublicKey) bool {
+	s, ok := p.(*packet.Signature)
+	if !ok || primary == nil || s.IssuerKeyId == nil || *s.IssuerKeyId == primary.KeyId {
+		return false
+	}
+	switch s.SigType {
+	case packet.SigTypeGenericCert, packet.SigTypePersonaCert, packet.SigTypeCasualCert, packet.SigTypePositiveCert,
+		packet.SigTypeCertificationRevocation:
+		return true
+	}
+	return false
 }
 
 // surveyCertificate looks at the packets' kinds before any of them is parsed.

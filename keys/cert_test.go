@@ -185,7 +185,7 @@ func TestCertificateRefused(t *testing.T) {
 		"two blocks":       append(c.Armored(), c.Armored()...),
 		"a signature":      []byte("-----BEGIN PGP SIGNATURE-----\n\nAAEC\n-----END PGP SIGNATURE-----\n"),
 		"truncated":        public[:len(public)/2],
-		"too large":        make([]byte, 3*MaxCertificate),
+		"too large":        make([]byte, MaxKeyring+1),
 		"too many subkeys": serialize(t, many),
 		"subkey first":     public[bytes.LastIndex(public, []byte{0xce}):],
 	} {
@@ -198,6 +198,52 @@ func TestCertificateRefused(t *testing.T) {
 	}
 	if _, err := ParseCertificate([]byte("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nAAEC\n-----END PGP PRIVATE KEY BLOCK-----\n")); !errors.Is(err, ErrSecretKey) {
 		t.Errorf("armored secret key: ParseCertificate() = %v, want ErrSecretKey", err)
+	}
+}
+
+// TestCertificateCertified: what others certify does not make a certificate too
+// large, and is not kept if it would. People who go to key signing parties have
+// hundreds of kilobytes of it.
+func TestCertificateCertified(t *testing.T) {
+	e := newEntity(t, certConfig(certDay(0)))
+	if err := e.AddSigningSubkey(certConfig(certDay(1))); err != nil {
+		t.Fatal(err)
+	}
+	plain := parseEntity(t, e)
+	friend := newEntity(t, certConfig(certDay(0)))
+	id := "Alice <alice@example.org>"
+	if err := e.SignIdentity(id, friend, certConfig(certDay(2))); err != nil {
+		t.Fatal(err)
+	}
+	if few := parseEntity(t, e); bytes.Equal(few.Armored(), plain.Armored()) {
+		t.Error("a small certificate was changed")
+	}
+	other := e.Identities[id].OtherCertifications
+	for range MaxCertificate / 100 {
+		e.Identities[id].OtherCertifications = append(e.Identities[id].OtherCertifications, other...)
+	}
+	raw := serialize(t, e)
+	if len(raw) <= MaxCertificate {
+		t.Fatalf("%d bytes, want more than %d", len(raw), MaxCertificate)
+	}
+	picture := []byte{0xc0 | 17, 5, 4, 1, 'a', 'b', 'c'}
+	for name, raw := range map[string][]byte{"certified": raw, "pictured": append(raw, picture...)} {
+		c, err := ParseCertificate(raw)
+		if err != nil || !bytes.Equal(c.Armored(), plain.Armored()) {
+			t.Errorf("%s: ParseCertificate = %v, want what is left without the certifications", name, err)
+		}
+		if list, err := ParseKeyring(raw); err != nil || len(list) != 1 {
+			t.Errorf("%s: ParseKeyring = %d certificates, %v, want 1", name, len(list), err)
+		}
+	}
+	// Its own signatures stay, however many.
+	self := e.Identities[id].SelfCertifications
+	for range MaxCertificate / 100 {
+		e.Identities[id].SelfCertifications = append(e.Identities[id].SelfCertifications, self...)
+	}
+	var refused *CertificateError
+	if _, err := ParseCertificate(serialize(t, e)); !errors.As(err, &refused) {
+		t.Errorf("ParseCertificate of too many self-signatures = %v, want a CertificateError", err)
 	}
 }
 

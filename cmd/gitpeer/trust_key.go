@@ -49,9 +49,9 @@ func (k *foundKey) signer(name string, forge bool) trust.Signer {
 	return trust.Signer{Name: name, Cert: k.cert, SSH: k.ssh, Forge: forge}
 }
 
-// maxKeyFile bounds a key file; an armored certificate is a third longer than
-// its packets.
-const maxKeyFile = 2 * keys.MaxCertificate
+// maxKeyFile bounds a key file: with what others certified, some have hundreds
+// of kilobytes.
+const maxKeyFile = keys.MaxKeyring
 
 // findKey recognises what a person calls a signer's key and gets it. sent are
 // the certificates that a publisher sends along: they are asked last, and only
