@@ -88,6 +88,18 @@ func (c *Certificate) Digest() string {
 // what exceeds the bounds above or holds no key that could sign
 // (*CertificateError).
 func ParseCertificate(data []byte) (*Certificate, error) {
+	c, err := readCertificate(data)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(c.Keys, func(k *SigningKey) bool { return k.Weak == "" }) {
+		return nil, &CertificateError{Reason: "it has no signing key of an accepted algorithm (" + c.Algorithm + ")"}
+	}
+	return c, nil
+}
+
+// readCertificate is ParseCertificate for keys of any strength.
+func readCertificate(data []byte) (*Certificate, error) {
 	raw, err := dearmorCertificate(data)
 	if err != nil {
 		return nil, err
@@ -113,16 +125,14 @@ func ParseCertificate(data []byte) (*Certificate, error) {
 		raw:         raw,
 	}
 	c.fill(entity)
-	if !slices.ContainsFunc(c.Keys, func(k *SigningKey) bool { return k.Weak == "" }) {
-		return nil, &CertificateError{Reason: "it has no signing key of an accepted algorithm (" + c.Algorithm + ")"}
-	}
 	return c, nil
 }
 
 // ParseKeyring reads several certificates, each under the conditions of
 // ParseCertificate: armored blocks with one or more, or binary packets. What
 // ParseCertificate refuses is left out, because keyrings are collections of
-// what others made; ErrSecretKey and damage to the whole are errors.
+// what others made; but certificates whose keys are all Weak are kept, so that
+// a verdict can say so. ErrSecretKey and damage to the whole are errors.
 func ParseKeyring(data []byte) ([]*Certificate, error) {
 	if len(data) > MaxKeyring {
 		return nil, &CertificateError{Reason: fmt.Sprintf("a keyring larger than %d MiB", MaxKeyring>>20)}
@@ -135,8 +145,8 @@ func ParseKeyring(data []byte) ([]*Certificate, error) {
 	var certificates []*Certificate
 	var one bytes.Buffer
 	finish := func() error {
-		c, err := ParseCertificate(one.Bytes())
-		if err == nil {
+		c, err := readCertificate(one.Bytes())
+		if err == nil && len(c.Keys) > 0 {
 			certificates = append(certificates, c)
 		}
 		one.Reset()

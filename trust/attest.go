@@ -31,9 +31,10 @@ type verifier struct {
 	policy *Policy
 	format refs.ObjectFormat
 	now    time.Time
-	// timeless leaves out everything about time, expiry and revocation: guix
-	// does, and lets a key out of force by taking it off the list.
-	timeless bool
+	// asGuix leaves out what guix leaves out: everything about time, expiry and
+	// revocation (it puts a key out of force by taking it off the list), and
+	// what makes a key too weak, DSA among it.
+	asGuix bool
 }
 
 // commit splits and attests a commit. The returned object is nil if the commit
@@ -75,7 +76,11 @@ func (v *verifier) attestPGP(s *splitObject) attestation {
 	if err != nil {
 		return failed(attestation{}, err)
 	}
-	sig, err := parsePGP(raw)
+	parse := parsePGP
+	if v.asGuix {
+		parse = readPGP
+	}
+	sig, err := parse(raw)
 	if err != nil {
 		return failed(attestation{}, err)
 	}
@@ -94,7 +99,7 @@ func (v *verifier) attestPGP(s *splitObject) attestation {
 		return a
 	}
 	key := a.by.pgp
-	if key.Weak != "" {
+	if key.Weak != "" && !v.asGuix {
 		a.code, a.why = WeakAlgorithm, "is signed with a key that is too weak: "+key.Weak
 		return a
 	}
@@ -110,7 +115,7 @@ func (v *verifier) timely(a attestation, sig *pgpSignature, key *keys.SigningKey
 		a.code, a.why = BadTime, fmt.Sprintf(format, args...)
 		return a
 	}
-	if v.timeless {
+	if v.asGuix {
 		return a
 	}
 	day := sig.created.Format(time.DateOnly)

@@ -134,3 +134,36 @@ func TestGit(t *testing.T) {
 		})
 	}
 }
+
+// TestGuixDSA: guix has committers with DSA keys; its rules accept them, and
+// gitpeer's do not.
+func TestGuixDSA(t *testing.T) {
+	r := newGitRepo(t, refs.SHA1)
+	r.run("gpg", "--batch", "--passphrase", "", "--quick-gen-key", "bob@example.org", "dsa2048", "sign", "never")
+	r.git("config", "user.signingKey", "bob@example.org")
+	ring, err := keys.ParseKeyring(r.run("gpg", "--export", "bob@example.org"))
+	if err != nil || len(ring) != 1 || len(ring[0].Keys) != 1 {
+		t.Fatalf("ParseKeyring(dsa2048) = %v, %v, want one certificate", ring, err)
+	}
+	bob := ring[0].Fingerprint
+	list := fmt.Sprintf("(authorizations (version 0) ((%q (name \"bob\"))))\n", bob)
+	if err := os.WriteFile(filepath.Join(r.dir, guixFile), []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.git("add", guixFile)
+	r.git("commit", "-q", "-S", "-m", "introduction")
+	r.git("commit", "-q", "-S", "--allow-empty", "-m", "more")
+	w := newWorld(t)
+	intro, tip := r.load(w, KindCommit, "main^"), r.load(w, KindCommit, "main")
+	r.load(w, KindTree, "main^{tree}")
+	r.load(w, KindBlob, "main:"+guixFile)
+	q := GuixQuery{ObjectFormat: refs.SHA1, Introduction: intro, Signer: bob, Tip: tip, Keyring: ring}
+	if v := q.Examine(w.objects, time.Now()); v.Code != OK {
+		t.Errorf("guix's rules: %v (%s), want ok", v.Code, v.Why)
+	}
+	w.signer(newPerson(t, "alice"))
+	w.repo("introduction = " + string(intro))
+	if v := w.want(w.policy(), nil, w.publish(branch("main", tip)), "main", WeakAlgorithm); !strings.Contains(v.Why, "DSA") {
+		t.Errorf("Why = %q, want DSA named", v.Why)
+	}
+}

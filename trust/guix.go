@@ -40,7 +40,8 @@ type GuixQuery struct {
 // listed in the .guix-authorizations of all of its parents. A parent without
 // the file lists nobody, and so does a missing parent. A commit does not remove
 // the file when a parent has it. Expiry and revocation do not count: a key is
-// put out of force by taking it off the list.
+// put out of force by taking it off the list. DSA keys are as good as others:
+// one of guix's most active committers has one.
 //
 // Stricter than guix: SHA-1 signatures are refused everywhere, and objects have
 // to be within the strict grammar.
@@ -59,7 +60,7 @@ func (q GuixQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 		verdict.Code, verdict.Why = Usage, printable(err.Error())
 		return verdict
 	}
-	h := newHistory(&verifier{policy: policy, format: q.ObjectFormat, now: now, timeless: true}, o)
+	h := newHistory(&verifier{policy: policy, format: q.ObjectFormat, now: now, asGuix: true}, o)
 	h.trees = make(map[int32]refs.OID)
 	g := &guix{h: h, lists: make(map[refs.OID]*guixList), each: q.Each}
 	bad, code, why := g.check(q)

@@ -19,6 +19,7 @@ import (
 type pgpSignature struct {
 	raw         []byte // the whole packet
 	version     int
+	algorithm   byte // of the key, by its OpenPGP id
 	hash        crypto.Hash
 	created     time.Time
 	lifetime    time.Duration // 0: for ever
@@ -49,11 +50,14 @@ var acceptedHashes = map[byte]crypto.Hash{
 	12: crypto.SHA3_256, 14: crypto.SHA3_512,
 }
 
+// algorithmDSA is OpenPGP's id of DSA.
+const algorithmDSA = 17
+
 // weakNames are the algorithms that are recognised in order to be named when
 // they are refused.
 var (
 	weakHashes  = map[byte]string{1: "MD5", 2: "SHA-1", 3: "RIPEMD-160", 11: "SHA-224"}
-	weakKeys    = map[byte]string{16: "ElGamal", 17: "DSA", 20: "ElGamal"}
+	weakKeys    = map[byte]string{16: "ElGamal", algorithmDSA: "DSA", 20: "ElGamal"}
 	acceptedPKs = map[byte]bool{1: true, 3: true, 19: true, 22: true, 27: true, 28: true}
 )
 
@@ -61,6 +65,15 @@ var (
 // data, with its time in the hashed area, and nothing before, inside or after
 // it that a different reader could take for something else.
 func parsePGP(raw []byte) (*pgpSignature, error) {
+	s, err := readPGP(raw)
+	if err == nil && weakKeys[s.algorithm] != "" {
+		return nil, &signatureError{WeakAlgorithm, "the signature uses " + weakKeys[s.algorithm]}
+	}
+	return s, err
+}
+
+// readPGP is parsePGP with DSA, which only guix's rules allow.
+func readPGP(raw []byte) (*pgpSignature, error) {
 	body, err := onePacket(raw)
 	if err != nil {
 		return nil, err
@@ -99,15 +112,16 @@ func parsePGP(raw []byte) (*pgpSignature, error) {
 }
 
 func (s *pgpSignature) algorithms(key, hash byte) error {
+	s.algorithm = key
 	var ok bool
 	switch s.hash, ok = acceptedHashes[hash]; {
 	case weakHashes[hash] != "":
 		return &signatureError{WeakAlgorithm, "the signature uses " + weakHashes[hash]}
 	case !ok:
 		return &signatureError{WeakAlgorithm, fmt.Sprintf("the signature uses hash algorithm %d", hash)}
-	case weakKeys[key] != "":
+	case weakKeys[key] != "" && key != algorithmDSA:
 		return &signatureError{WeakAlgorithm, "the signature uses " + weakKeys[key]}
-	case !acceptedPKs[key]:
+	case !acceptedPKs[key] && key != algorithmDSA:
 		return &signatureError{WeakAlgorithm, fmt.Sprintf("the signature uses public-key algorithm %d", key)}
 	}
 	return nil
