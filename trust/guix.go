@@ -75,7 +75,7 @@ func (q GuixQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 // guix is one examination.
 type guix struct {
 	h     *history
-	lists map[refs.OID]*guixList // by tree
+	lists map[refs.OID]*guixList // by tree, and by blob: few blobs for many trees
 	each  func(Verdict)
 }
 
@@ -192,17 +192,32 @@ func (g *guix) list(i int32) (*guixList, error) {
 	if list, ok := g.lists[tree]; ok {
 		return list, nil
 	}
-	content, err := g.h.file(tree, guixFile)
+	blob, err := g.h.entry(tree, guixFile)
 	if err != nil {
 		return nil, err
 	}
-	var list *guixList
-	if content != nil {
-		if list, err = parseGuix(content); err != nil {
-			return nil, err
-		}
+	list, err := g.read(blob)
+	if err != nil {
+		return nil, err
 	}
 	g.lists[tree] = list
+	return list, nil
+}
+
+// read returns the authorizations in a blob, nil if there is none.
+func (g *guix) read(blob refs.OID) (*guixList, error) {
+	if list, ok := g.lists[blob]; ok || blob == "" {
+		return list, nil
+	}
+	content, err := g.h.object(blob, KindBlob)
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseGuix(content)
+	if err != nil {
+		return nil, err
+	}
+	g.lists[blob] = list
 	return list, nil
 }
 
@@ -220,25 +235,35 @@ func (h *history) tree(i int32) (refs.OID, error) {
 // file returns the content of a regular file at the root of a tree, nil if
 // there is none.
 func (h *history) file(tree refs.OID, name string) ([]byte, error) {
+	blob, err := h.entry(tree, name)
+	if err != nil || blob == "" {
+		return nil, err
+	}
+	return h.object(blob, KindBlob)
+}
+
+// entry returns the id of a regular file at the root of a tree, "" if there is
+// none.
+func (h *history) entry(tree refs.OID, name string) (refs.OID, error) {
 	t, err := h.object(tree, KindTree)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	size := h.verifier.format.Len()
 	for rest := t; len(rest) > 0; {
 		header, after, ok := bytes.Cut(rest, []byte{0})
 		if !ok || len(after) < size {
-			return nil, &CorruptError{OID: tree, Reason: "a damaged tree"}
+			return "", &CorruptError{OID: tree, Reason: "a damaged tree"}
 		}
 		if mode, entry, _ := strings.Cut(string(header), " "); entry == name {
 			if mode != "100644" && mode != "100755" {
-				return nil, &CorruptError{OID: tree, Reason: name + " is not a regular file"}
+				return "", &CorruptError{OID: tree, Reason: name + " is not a regular file"}
 			}
-			return h.object(refs.OID(hex.EncodeToString(after[:size])), KindBlob)
+			return refs.OID(hex.EncodeToString(after[:size])), nil
 		}
 		rest = after[size:]
 	}
-	return nil, nil
+	return "", nil
 }
 
 // object reads and checks an object.
