@@ -128,6 +128,28 @@ func TestCertificateExtended(t *testing.T) {
 	}
 }
 
+// TestCertificateRenewedLater: a subkey that had expired when the only
+// self-signature left was made was valid before all the same.
+func TestCertificateRenewedLater(t *testing.T) {
+	e := newEntity(t, certConfig(certDay(0)))
+	if err := e.AddSigningSubkey(certConfig(certDay(0), func(c *packet.Config) { c.KeyLifetimeSecs = 100 * 86400 })); err != nil {
+		t.Fatal(err)
+	}
+	id := e.Identities["Alice <alice@example.org>"]
+	renewed := *id.SelfCertifications[0].Packet
+	renewed.CreationTime = certDay(200)
+	if err := renewed.SignUserId(id.UserId.Id, e.PrimaryKey, e.PrivateKey, certConfig(certDay(200))); err != nil {
+		t.Fatal(err)
+	}
+	id.SelfCertifications = []*packet.VerifiableSignature{packet.NewVerifiableSig(&renewed)}
+	sub := parseEntity(t, e).Keys[1]
+	for day, want := range map[int]KeyState{50: KeyValid, 150: KeyExpired, 250: KeyExpired} {
+		if got := sub.At(certDay(day)); got != want {
+			t.Errorf("day %d: %v, want %v", day, got, want)
+		}
+	}
+}
+
 func TestCertificateRevoked(t *testing.T) {
 	for reason, hard := range map[packet.ReasonForRevocation]bool{
 		packet.NoReason: true, packet.KeyCompromised: true, packet.KeySuperseded: false, packet.KeyRetired: false,

@@ -312,13 +312,9 @@ func extended(spans []Period) []Period {
 // key's creation and itself as well: otherwise every commit made before the
 // last extension of the key would be refused.
 func primaryStates(e *openpgp.Entity, config *packet.Config) func(time.Time) KeyState {
-	var self []*packet.VerifiableSignature
-	for _, id := range e.Identities {
-		self = append(self, id.SelfCertifications...)
-	}
-	first := firstValid(append(self, e.DirectSignatures...))
+	self := primarySelf(e, config)
 	return func(t time.Time) KeyState {
-		sig, err := e.VerifyPrimaryKey(later(t, first), config)
+		sig, err := self(t)
 		switch {
 		case sig == nil:
 			return KeyNoSigner
@@ -331,8 +327,21 @@ func primaryStates(e *openpgp.Entity, config *packet.Config) func(time.Time) Key
 	}
 }
 
+// primarySelf asks for the self-signature of the primary key that speaks for a
+// moment. The error says that the key was not valid then.
+func primarySelf(e *openpgp.Entity, config *packet.Config) func(time.Time) (*packet.Signature, error) {
+	var all []*packet.VerifiableSignature
+	for _, id := range e.Identities {
+		all = append(all, id.SelfCertifications...)
+	}
+	first := firstValid(append(all, e.DirectSignatures...))
+	return func(t time.Time) (*packet.Signature, error) {
+		return e.VerifyPrimaryKey(later(t, first), config)
+	}
+}
+
 func subkeyStates(e *openpgp.Entity, sub *openpgp.Subkey, config *packet.Config) func(time.Time) KeyState {
-	certified := primaryStates(e, config)
+	primary := primarySelf(e, config)
 	first := firstValid(sub.Bindings)
 	return func(t time.Time) KeyState {
 		binding, err := sub.LatestValidBindingSignature(later(t, first), config)
@@ -343,13 +352,10 @@ func subkeyStates(e *openpgp.Entity, sub *openpgp.Subkey, config *packet.Config)
 			return KeyExpired
 		case !binding.FlagSign || binding.EmbeddedSignature == nil:
 			return KeyNoSigner // without the back-signature anybody could claim the key
-		case sub.Expired(binding, later(t, first)):
+		case sub.Expired(binding, t):
 			return KeyExpired
 		}
-		if certified(t) == KeyExpired {
-			return KeyExpired
-		}
-		if _, err := e.VerifyPrimaryKey(later(t, first), config); err != nil {
+		if _, err := primary(t); err != nil {
 			return KeyExpired
 		}
 		return KeyValid
