@@ -16,7 +16,7 @@ RACE    = CGO_ENABLED=1 $(GO) test -race -tags disable_libutp,nosqlite
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: build install demo test check fmt vet lint vuln race tidy fuzz bench interop soak clean
+.PHONY: build install demo test check fmt vet lint vuln race tidy fuzz bench histories interop soak clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/gitpeer ./cmd/git-remote-gitpeer
@@ -66,7 +66,16 @@ fuzz:
 	done
 
 bench:
-	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -cpu 1,2 -timeout 30m ./...
+
+# The policy engine on histories that others wrote, against git: DIR is a folder
+# of bare repositories, NAME.git or OWNER+NAME/repo. SAMPLE is how many accepted
+# commits of each git is asked about. docs/histories.md has results.
+SAMPLE ?= 1000
+histories:
+	@test -n "$(DIR)" || { echo "make histories DIR=<folder of bare repositories> [SAMPLE=n]"; exit 2; }
+	CGO_ENABLED=0 GITPEER_HISTORIES="$(abspath $(DIR))" GITPEER_HISTORIES_SAMPLE=$(SAMPLE) \
+		$(GO) test -count 1 -timeout 0 -v -run 'TestHistories(Speed)?$$' ./trust
 
 # Against the programs of others: libtorrent, transmission and aria2. What is
 # missing is installed where that may be, and named otherwise.
