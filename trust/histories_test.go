@@ -66,6 +66,10 @@ func TestHistories(t *testing.T) {
 				r.trustInGit(found)
 				s.compare(t)
 			})
+			t.Run("resigned", func(t *testing.T) {
+				r.t = t
+				resign(t, r)
+			})
 			t.Run("guix", func(t *testing.T) {
 				r.t = t
 				checkGuix(t, r, certs)
