@@ -177,9 +177,9 @@ var explained = []difference{
 	{regexp.MustCompile(`uses DSA$|too weak`), "GYRX", "DSA and short RSA keys are refused (TRUST.md §4.1)"},
 	{regexp.MustCompile(`^ok$`), "Y", "the key expired after it signed: git asks whether it is valid today"},
 	{regexp.MustCompile(`^ok$`), "R", "the key was superseded or retired after it signed"},
-	{regexp.MustCompile(`X\.509`), "NE", "git needs gpgsm for X.509, and gitpeer does not check it"},
+	{regexp.MustCompile(`X\.509`), "NEU", "gitpeer does not check X.509; git asks gpgsm, which knows of no authority here"},
 	{regexp.MustCompile(`a version 3 signature`), "GYR", "version 3 signatures, of GnuPG 1.x, are refused (TRUST.md §4.1)"},
-	{regexp.MustCompile(`two signatures`), "N", "the gpgsig header as it was before git 1.7.9, once on each line; git takes it for none"},
+	{regexp.MustCompile(`two signatures`), "G", "a draft of the gpgsig header, once on each line, which git still reads as one"},
 	{regexp.MustCompile(`when the key … had expired$`), "GY", "the key was expired at the time of the signature"},
 }
 
@@ -194,7 +194,7 @@ func agrees(a *attestation, letter string) bool {
 		// git has no letter for an SSH key that no line lists: U and no principal
 		return letter == "E" || letter == "U" && strings.Contains(a.why, "SHA256:")
 	case BadSignature:
-		return letter == "B" || letter == "E" || letter == "dies"
+		return letter == "B" || letter == "E" || letter == "dies" || letter == "?"
 	}
 	return letter != "G" && letter != "U"
 }
