@@ -54,7 +54,7 @@ func speed(t *testing.T, r *bareRepo, p *Policy, in introduction, tip refs.OID) 
 	// What the policy refuses (SHA-1, DSA, keys that had expired) a user who
 	// wants it all the same lists as good.
 	n := 0
-	q := Query{Repo: "channel", ObjectFormat: refs.SHA1, Refs: []refs.Ref{branch("main", older)}, Each: func(v Verdict) {
+	q := Query{Repository: w.address, ObjectFormat: refs.SHA1, Refs: []refs.Ref{branch("main", older)}, Each: func(v Verdict) {
 		n++
 		if v.Code != OK {
 			p.Repos[0].Good = append(p.Repos[0].Good, v.OID)
