@@ -132,6 +132,8 @@ func localError(err error) *Error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return explain(trust.TryLater, errors.New("interrupted; nothing was changed"), "")
+	case errors.Is(err, errOvertaken):
+		return explain(trust.TryLater, err, "run the command again")
 	case errors.Is(err, syscall.ENOSPC):
 		return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
 	case errors.As(err, &permission):

@@ -89,7 +89,8 @@ func (f *fetching) own(ctx context.Context, req FetchRequest) (*FetchResult, err
 	}
 	f.mine = true
 	if f.was != nil {
-		accepted, err := f.decide(ctx, nil, f.was)
+		same := *f.was // a state that was accepted does not change
+		accepted, err := f.decide(ctx, nil, &same)
 		if err != nil {
 			return nil, err
 		}

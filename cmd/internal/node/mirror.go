@@ -274,19 +274,57 @@ type acceptance struct {
 }
 
 // accept makes next the accepted state. Once it has written gitpeer/accepting
-// there is no way back; before, nothing has changed.
+// there is no way back; before, nothing has changed. A keeper may have replaced
+// the record of the accepted snapshot since next was decided: see after.
 func (m *mirror) accept(ctx context.Context, next *state, q *quarantine, packs []*packFile) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next, err := next.after(m.addr, m.state)
+	if err != nil {
+		return err
+	}
+	return m.acceptLocked(ctx, next, q, packs)
+}
+
+// errOvertaken is an acceptance that would take the mirror below its floors.
+var errOvertaken = errors.New("a newer state was accepted meanwhile")
+
+// after is next as it may follow current. The floors never go back: of two
+// records of one snapshot the newer stays, and anything else that is older than
+// current is errOvertaken.
+func (next *state) after(a refs.Address, current *state) (*state, error) {
+	switch {
+	case current == nil || next.Item.Seq >= current.Item.Seq && next.Snapshot.Number >= current.Snapshot.Number:
+		return next, nil
+	case next.Record.Snapshot == current.Record.Snapshot:
+		return next.renewed(a, current.Item, current.Record), nil
+	}
+	return nil, errOvertaken
+}
+
+// renewed is the state with another record of its snapshot.
+func (s *state) renewed(a refs.Address, item *announce.Item, record *refs.Record) *state {
+	next, pins := *s, *s.Pins
+	pins.Seq, pins.Value = item.Seq, received(a, &state{Item: item}).ValueDigest()
+	next.Item, next.Record, next.Pins = item, record, &pins
+	return &next
+}
+
+// acceptLocked is accept of a state that may follow the current one. The caller
+// holds mu.
+func (m *mirror) acceptLocked(ctx context.Context, next *state, q *quarantine, packs []*packFile) error {
 	item, err := next.Item.Format()
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	a := acceptance{Item: item, Note: next.Note, Pins: next.Pins.Format()}
 	if q != nil {
 		a.Quarantine = filepath.Base(q.dir)
-		if err := durable.SyncDir(filepath.Join(q.dir, "pack")); err != nil {
-			return err
+		// What is to be moved must still be there after a crash.
+		for _, dir := range []string{filepath.Join(q.dir, "pack"), q.dir, m.path("incoming")} {
+			if err := durable.SyncDir(dir); err != nil {
+				return err
+			}
 		}
 	}
 	for _, p := range packs {
@@ -313,21 +351,26 @@ func (m *mirror) accept(ctx context.Context, next *state, q *quarantine, packs [
 }
 
 // replaceItem makes a newer record of the accepted snapshot durable: a renewal.
-// One that is not newer, or says something else, is left aside.
+// One that is not newer, or says something else, is left aside. An operation
+// may accept a state at the same time, so what is replaced is looked at under
+// the lock.
 func (m *mirror) replaceItem(ctx context.Context, item *announce.Item) error {
 	record, err := refs.ParseRecord(item.Value)
 	if err != nil {
 		return err
 	}
-	old := m.current()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unfinished {
+		if err := m.reopen(ctx); err != nil {
+			return err
+		}
+	}
+	old := m.state
 	if old == nil || item.Seq <= old.Item.Seq || record.Snapshot != old.Record.Snapshot {
 		return nil
 	}
-	next := *old
-	pins := *old.Pins
-	pins.Seq, pins.Value = item.Seq, received(m.addr, &state{Item: item}).ValueDigest()
-	next.Item, next.Record, next.Pins = item, record, &pins
-	return m.accept(ctx, &next, nil, nil)
+	return m.acceptLocked(ctx, old.renewed(m.addr, item, record), nil, nil)
 }
 
 // finish carries an acceptance out. Each step can be done again.
