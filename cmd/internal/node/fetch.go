@@ -255,10 +255,15 @@ func (f *fetching) unreachable(ctx context.Context, cause error) (*FetchResult, 
 	if f.was == nil || !isUnavailable(cause) || ctx.Err() != nil {
 		return nil, cause
 	}
-	age := time.Since(f.was.Record.Signed).Round(time.Minute)
-	if time.Now().After(f.was.Record.Expires) {
+	now := time.Now()
+	age := now.Sub(f.was.Record.Signed).Round(time.Minute)
+	if now.After(f.was.Record.Expires) {
 		return nil, errorf(trust.Stale, "try again when you are online, or ask the publisher to run gitpeer publish",
 			"%v; the last verified state of %s, signed %v ago, has expired", cause, f.mirror.addr, age)
+	}
+	// Who withholds everything gets no further than who shows the old record.
+	if err := trust.CheckRecord(f.policy, f.pins(), received(f.mirror.addr, f.was), now); err != nil {
+		return nil, err
 	}
 	next := *f.was
 	accepted, err := f.decide(ctx, nil, &next)

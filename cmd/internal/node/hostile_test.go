@@ -384,6 +384,41 @@ func TestA3ExpiredRecord(t *testing.T) {
 	bob.refuses(f, trust.Stale, "expired")
 }
 
+// TestA3WithheldRecord has a reader whose policy sets max-stale meet a network
+// that withholds every record: it gets no further than one that shows an old
+// record.
+func TestA3WithheldRecord(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	f.publish(work)
+	info, err := snapshotInfo(f.addr, f.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.seed(info, bytes.NewReader(f.last))
+	signed := time.Now().Add(-30 * time.Minute).UTC().Truncate(time.Second)
+	r := &refs.Record{InfoHash: info.InfoHash(), Number: 1, Snapshot: refs.DigestOf(f.last), Signed: signed, Expires: signed.Add(time.Hour)}
+	r.Head = work.refs()[0].OID
+	f.record(r)
+	bob.fetch(f.addr.String())
+	conf := filepath.Join(bob.home.Config, trust.ConfigName)
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.stop()
+	if err := os.WriteFile(conf, []byte(strings.Replace(string(text), "[rule", "\tmax-stale = 10m\n[rule", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bob.env["GITPEER_BOOTSTRAP"] = "127.0.0.1:9" // discards
+	os.RemoveAll(bob.home.stateDir())
+	bob.start()
+	bob.refuses(f, trust.Stale, "max-stale")
+}
+
 func TestA35SnapshotOverItsLimits(t *testing.T) {
 	net := loopback(t)
 	f := newForger(t, net)
