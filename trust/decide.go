@@ -263,7 +263,7 @@ func (j *judge) peel(g *group) {
 			j.peelTag(g, c)
 		case c.ref.Name.IsTag() && g.rule.Mode != ModePublisher && g.rule.Tags != TagsAny:
 			c.refuse(Unsigned, "it is a lightweight tag, which carries no signature")
-			c.verdict.Hint = j.sign(g, fault{code: Unsigned, ref: c.ref, oid: c.ref.OID}, "what its author types")
+			c.verdict.Hint = j.sign(g, fault{code: Unsigned, ref: c.ref, oid: c.ref.OID}, "")
 		default:
 			c.commit = c.ref.OID
 		}
@@ -301,7 +301,7 @@ func (j *judge) peelTag(g *group, c *candidate) {
 		c.refuse(Malformed, "the tag is not well-formed: "+err.Error())
 	case s.tag != c.ref.Name.Short():
 		c.refuse(Moved, fmt.Sprintf("the tag object calls itself %q", shorten(s.tag)))
-		c.verdict.Hint = j.sign(g, fault{code: Moved, ref: c.ref, oid: c.ref.OID}, "what its author types")
+		c.verdict.Hint = j.sign(g, fault{code: Moved, ref: c.ref, oid: c.ref.OID}, "")
 	case s.target != c.ref.Peeled:
 		c.refuse(Malformed, "the snapshot has another target for it than the tag object")
 	case s.kind != KindCommit && g.rule.Mode != ModeTip:

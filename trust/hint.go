@@ -25,11 +25,11 @@ func (f fault) isTag() bool { return f.ref.Name.IsTag() && f.oid == f.ref.OID }
 func (j *judge) cure(g *group, f fault) string {
 	switch f.code {
 	case Unsigned:
-		return j.sign(g, f, "what its author types")
+		return j.sign(g, f, "")
 	case BadSignature, Malformed:
-		return j.sign(g, f, "what its author types, to make it anew")
+		return j.sign(g, f, " (to make it anew)")
 	case WeakAlgorithm:
-		return j.sign(g, f, "what its author types, with an ed25519 key and SHA-256 or SHA-512")
+		return j.sign(g, f, " (with an ed25519 key, and SHA-256 or SHA-512)")
 	case Untrusted:
 		return j.admit(g, f)
 	case BadTime:
@@ -38,8 +38,9 @@ func (j *judge) cure(g *group, f fault) string {
 	return ""
 }
 
-// sign is how an author mends what is not signed well; and how the reader takes
-// it all the same.
+// sign is how an author mends what is not signed well, and how the reader takes
+// it all the same, where nothing points to a forgery. It says whose command is whose: a reader who amends a commit
+// only makes one of their own.
 func (j *judge) sign(g *group, f fault, remark string) string {
 	command := "git commit --amend --no-edit -S"
 	switch {
@@ -48,22 +49,20 @@ func (j *judge) sign(g *group, f fault, remark string) string {
 	case f.oid != f.ref.OID && f.oid != f.ref.Peeled:
 		command = "git rebase -r --exec 'git commit --amend --no-edit -S' " + string(f.oid) + "^"
 	}
-	url := j.url()
+	url, author := j.url(), "its author types: "+command+remark
 	switch {
 	case f.code == Unsigned && j.first && url != "":
-		return "gitpeer trust add " + url + " --publisher-only    # checks no signatures; or ask the author for: " + command
-	case f.code == Malformed || j.first:
-		return command + "    # " + remark
-	case url == "" && f.isTag():
-		return command + "    # " + remark
+		return "gitpeer trust add " + url + " --publisher-only    # checks no signatures; or " + author
+	case f.code != Unsigned && f.code != WeakAlgorithm || j.first || url == "" && f.isTag():
+		return author
 	case url == "":
-		return command + "    # " + remark + "; --intro " + string(f.oid) + " takes it as it is, with all before it"
+		return author + "; --intro " + string(f.oid) + " takes it as it is, with all before it"
 	case f.isTag() && f.code == Unsigned:
-		any := *g.rule
-		any.Tags = TagsAny
-		return command + "    # " + remark + "; you can take unsigned tags: " + ruleCommand(url, &any)
+		loose := *g.rule
+		loose.Tags = TagsAny
+		return author + "; to take unsigned tags: " + ruleCommand(url, &loose)
 	}
-	return command + "    # " + remark + "; you can take it as it is: gitpeer trust add " + url + " --good " + string(f.oid)
+	return author + "; to take it as it is: gitpeer trust add " + url + " --good " + string(f.oid)
 }
 
 // admit is how a reader comes to trust a signer.
@@ -72,7 +71,7 @@ func (j *judge) admit(g *group, f fault) string {
 	a := f.att
 	switch {
 	case a.by == nil && a.add == "":
-		return j.sign(g, f, "what its author types, with gpg.format openpgp or ssh")
+		return j.sign(g, f, " (with gpg.format openpgp or ssh)")
 	case a.by == nil && KnownForge(a.claimed) != "":
 		return "gitpeer trust add " + a.add + " --forge    # lets whoever may press buttons at " + KnownForge(a.claimed) + " write; then a rule has to name it"
 	case a.by == nil && strings.HasPrefix(a.add, "0x"):
@@ -103,7 +102,7 @@ func (j *judge) renew(g *group, f fault) string {
 	case s.RetiredAt != "":
 		return "gitpeer trust show " + s.Name + "    # retired-at says which commit is the last"
 	case s.Cert != nil && (a.by.pgp.Revoked != nil || s.Cert.Revoked != nil):
-		return j.sign(g, f, "what its author types, with a key that is in force")
+		return j.sign(g, f, " (with a key that is in force)")
 	case s.Cert != nil:
 		return fmt.Sprintf("gpg --refresh-keys 0x%s && gitpeer trust add 0x%s    # if its owner has extended it", s.Cert.Fingerprint, s.Cert.Fingerprint)
 	}

@@ -50,7 +50,7 @@ func TestHints(t *testing.T) {
 		ref  refs.Ref
 		want []string // parts of the hint
 	}{
-		"unsigned tip":   {nil, branch("main", unsigned), []string{"git commit --amend --no-edit -S    # ", "gitpeer trust add " + url + " --good " + string(unsigned)}},
+		"unsigned tip":   {nil, branch("main", unsigned), []string{"its author types: git commit --amend --no-edit -S; to take it as it is: ", "gitpeer trust add " + url + " --good " + string(unsigned)}},
 		"unsigned below": {nil, branch("main", w.commit(alice, day(3), unsigned)), []string{"git rebase -r --exec 'git commit --amend --no-edit -S' " + string(unsigned) + "^"}},
 		"not listed":     {nil, branch("main", bobs), []string{"gitpeer trust add " + url + " --signer alice --signer gone --signer revoked --signer bob --mode chain"}},
 		"unknown":        {nil, branch("main", w.commit(eve, day(2), root)), []string{"gitpeer trust add 0x" + eve.cert().Fingerprint}},
@@ -95,7 +95,7 @@ func TestHintOfOutsideNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := w.verdictOn(w.policy(), nil, w.publish(refs.Ref{Name: name, OID: root}), name.Short())
-	if !strings.HasPrefix(v.Hint, "git tag -s -f 'a;$(reboot)&b' 'a;$(reboot)&b^{}'    # ") {
+	if !strings.HasPrefix(v.Hint, "its author types: git tag -s -f 'a;$(reboot)&b' 'a;$(reboot)&b^{}'; ") {
 		t.Errorf("the hint is %s, want the name quoted", v.Hint)
 	}
 }
@@ -110,6 +110,16 @@ func TestForges(t *testing.T) {
 	w.signer(alice)
 	w.signer(forge, "forge = true")
 	root := w.commit(nil, day(1))
+	stranger := newWorld(t)
+	stranger.signer(forge, "forge = true")
+	met := stranger.publish(branch("main", stranger.commit(forge, day(1))))
+	if err := Introduce(stranger.policy(), met, stranger.objects, now); !strings.Contains(err.Hint(), " --signer forge --forge    #") || !strings.Contains(err.Verdicts[1].Why, "the key of a forge") {
+		t.Errorf("Introduce() = %q, hint %q; want the forge named, and asked for", err.Verdicts[1].Why, err.Hint())
+	}
+	met = stranger.publish(branch("main", stranger.commit(forge, day(1))), branch("other", stranger.commit(alice, day(1))))
+	if hint := Introduce(stranger.policy(), met, stranger.objects, now).Hint(); !strings.HasSuffix(hint, " --signer 0x"+alice.cert().Fingerprint) {
+		t.Errorf("the hint is %q, want it to propose alice and no forge", hint)
+	}
 	w.repo("introduction = " + string(root))
 	merged := w.publish(branch("main", w.commit(forge, day(2), root)))
 	v := w.verdictOn(w.policy(), nil, merged, "main")

@@ -36,8 +36,12 @@ func Introduce(p *Policy, s *refs.Snapshot, o Objects, now time.Time) (refused *
 			refused = &RefusedError{Verdicts: []Verdict{lead}}
 		}
 	}()
-	command, unsigned := lead.Hint, false
+	command, forges, unsigned := lead.Hint, "", false
 	introduce := func(v Verdict, add string) {
+		if forge := p.forgeOf(v); forge != "" && add != "" {
+			v.Why += fmt.Sprintf("; that is the key of %s, which signs for whoever may merge on its pages", forge)
+			forges, add = lead.Hint+" --signer "+add+" --forge    # lets "+forge+" write", ""
+		}
 		v.Why = printable(v.Why)
 		refused.Verdicts = append(refused.Verdicts, v)
 		unsigned = unsigned || v.Code == Unsigned
@@ -56,11 +60,22 @@ func Introduce(p *Policy, s *refs.Snapshot, o Objects, now time.Time) (refused *
 			introduce(t.verdict())
 		}
 	}
-	if unsigned || command == lead.Hint {
+	switch {
+	case unsigned || command == lead.Hint && forges == "":
 		command = lead.Hint + " --publisher-only"
+	case command == lead.Hint:
+		command = forges
 	}
 	refused.Verdicts[0].Hint = command
 	return refused
+}
+
+// forgeOf names the service by whose key something is signed, "" if by none's.
+func (p *Policy) forgeOf(v Verdict) string {
+	if s, ok := p.Signer(v.Signer); ok && v.Signer != "" {
+		return s.ForgeName()
+	}
+	return KnownForge(v.Fingerprint)
 }
 
 // named introduces a signer on the publisher's word alone.

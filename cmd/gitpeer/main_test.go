@@ -315,3 +315,24 @@ func TestTrustLog(t *testing.T) {
 		}
 	}
 }
+
+// TestKnownForge: the key of GitHub is not taken for a person's, and is named.
+func TestKnownForge(t *testing.T) {
+	webFlow := &trust.Signer{Name: "web-flow", Cert: &keys.Certificate{Fingerprint: "968479A1AFF927E37D1A566BB5690EEEBB952194"}}
+	a := &addition{}
+	var usage *ui.UsageError
+	if err := a.checkForge(webFlow); !errors.As(err, &usage) || !strings.HasPrefix(usage.Hint, "gitpeer trust add 0x968479A1AFF927E37D1A566BB5690EEEBB952194 --forge") {
+		t.Errorf("checkForge() = %v, want a refusal that names --forge", err)
+	}
+	a.forge = true
+	if err := a.checkForge(webFlow); err != nil {
+		t.Errorf("checkForge() with --forge = %v", err)
+	}
+	if info := describeSigner(webFlow); info.Forge != "GitHub" || !strings.Contains(remarks(info), "[the key of GitHub]") {
+		t.Errorf("described as forge %q, %q", info.Forge, remarks(info))
+	}
+	c := &checking{policy: &trust.Policy{}}
+	if text := c.detail(trust.Verdict{Signer: "w", Fingerprint: webFlow.Cert.Fingerprint}); !strings.Contains(text, "the key of GitHub") {
+		t.Errorf("detail() = %q, want GitHub named", text)
+	}
+}
