@@ -248,7 +248,11 @@ func (h *helper) connect(ctx context.Context, service string) error {
 	}
 	// The streams themselves: between processes, nothing is copied through
 	// this one.
-	s := gitcmd.Service{Name: strings.TrimPrefix(service, "git-"), Protocol: h.protocol, Stdin: h.stdin, Stdout: h.stdout, Stderr: h.stderr}
+	s := gitcmd.Service{
+		Name: strings.TrimPrefix(service, "git-"), Protocol: h.protocol,
+		Refs: h.state.Refs, Head: h.state.Head, Format: h.state.ObjectFormat,
+		Stdin: h.stdin, Stdout: h.stdout, Stderr: h.stderr,
+	}
 	if s.Protocol == "" {
 		s.Protocol = "version=2" // git does not tell helpers; it understands every answer
 	}

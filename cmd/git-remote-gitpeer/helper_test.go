@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -588,6 +589,34 @@ func TestBadAddress(t *testing.T) {
 	w.commit("src", "one")
 	for _, url := range []string{"gitpeer://gp1abc/tools", "gitpeer::ext::sh -c true", "gitpeer://-x/y"} {
 		w.refused("src", []string{"gitpeer: error: "}, "push", url, "main")
+	}
+}
+
+// TestA37ServesWhatWasAccepted has the mirror move on, as another fetch under
+// another policy may make it, after the node has answered: git sees the refs of
+// the answer, all of them and no others.
+func TestA37ServesWhatWasAccepted(t *testing.T) {
+	for _, format := range []refs.ObjectFormat{refs.SHA1, refs.SHA256} {
+		t.Run(string(format), func(t *testing.T) {
+			w := newWorld(t)
+			w.publish(format)
+			main, tag := w.must("src", "rev-parse", "main"), w.must("src", "rev-parse", "v1")
+			w.fake.with(func(f *fakeNode) {
+				f.tamper = func(r *node.FetchResult) {
+					r.Refs = slices.DeleteFunc(r.Refs, func(ref refs.Ref) bool { return ref.Name.Short() == "side" })
+					first := refs.OID(w.must("src", "rev-parse", "light"))
+					other := []refs.Ref{{Name: "refs/heads/main", OID: first}, {Name: "refs/heads/later", OID: first}, {Name: "refs/tags/v1", OID: first}}
+					if err := f.mirror.SetRefs(context.Background(), other); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			w.must("", "clone", "-q", "--mirror", "--filter=blob:none", w.url, "clone")
+			got := w.must("clone", "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags/v1")
+			if want := main + " refs/heads/main\n" + tag + " refs/tags/v1"; got != want {
+				t.Errorf("git sees\n%s\nwant\n%s", got, want)
+			}
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gitpeer/gitpeer/refs"
@@ -43,28 +44,35 @@ func (r Repo) Resolve(ctx context.Context, names []string) ([]refs.OID, error) {
 	return oids, nil
 }
 
-// A Service is one of the programs by which git serves a repository, with the
-// streams that it talks over.
+// A Service is one of the programs by which git serves a repository, with what
+// it is to serve and the streams that it talks over.
 type Service struct {
-	Name     string // upload-pack or upload-archive
-	Protocol string // GIT_PROTOCOL, such as "version=2"
+	Name     string     // upload-pack or upload-archive
+	Protocol string     // GIT_PROTOCOL, such as "version=2"
+	Refs     []refs.Ref // all the refs that the client sees, with the objects that they name
+	Head     refs.Name  // the branch that HEAD names, or ""
+	Format   refs.ObjectFormat
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
 }
 
-// Serve serves the branches and tags of the repository, and to a partial clone
-// whatever object it asks for, until the client is satisfied.
-func (r Repo) Serve(ctx context.Context, s Service) error {
+// Serve serves the refs of the service out of the objects of the repository,
+// and to a partial clone whatever object it asks for, until the client is
+// satisfied. What the repository's own refs say, and whether they are being
+// changed, makes no difference.
+func (r Repo) Serve(ctx context.Context, s Service) (err error) {
+	front, err := r.front(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(front)) }()
 	cmd := r.Command(ctx,
 		"-c", "uploadpack.allowFilter=true",
 		"-c", "uploadpack.allowAnySHA1InWant=true",
 		"-c", "lsrefs.unborn=advertise",
-		"-c", "transfer.hideRefs=refs",
-		"-c", "transfer.hideRefs=!refs/heads",
-		"-c", "transfer.hideRefs=!refs/tags",
-		s.Name, r.Dir)
-	cmd.Env = without(cmd.Env, "GIT_DIR")
+		s.Name, front)
+	cmd.Env = append(without(cmd.Env, "GIT_DIR"), "GIT_OBJECT_DIRECTORY="+filepath.Join(r.Dir, "objects"))
 	if s.Protocol != "" {
 		cmd.Env = append(cmd.Env, "GIT_PROTOCOL="+s.Protocol)
 	}
@@ -73,6 +81,39 @@ func (r Repo) Serve(ctx context.Context, s Service) error {
 		return &Error{Command: s.Name, Err: err}
 	}
 	return nil
+}
+
+// front makes a git directory that has nothing but the refs of a service; the
+// caller removes it.
+func (r Repo) front(s Service) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "gitpeer-serve-*"); err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	config := "[core]\n\trepositoryformatversion = 1\n\tbare = true\n"
+	if s.Format != refs.SHA1 {
+		config += "[extensions]\n\tobjectformat = " + string(s.Format) + "\n"
+	}
+	head := s.Head
+	if head == "" {
+		head = "refs/heads/main" // as Init has it
+	}
+	list := slices.Clone(s.Refs)
+	slices.SortFunc(list, func(a, b refs.Ref) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	packed := []byte("# pack-refs with: sorted \n")
+	for _, ref := range list {
+		packed = fmt.Appendf(packed, "%s %s\n", ref.OID, ref.Name)
+	}
+	return dir, errors.Join(
+		os.Mkdir(filepath.Join(dir, "refs"), 0o700),
+		os.Mkdir(filepath.Join(dir, "objects"), 0o700), // git looks for it, and reads from the other
+		os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o600),
+		os.WriteFile(filepath.Join(dir, "packed-refs"), packed, 0o600),
+		os.WriteFile(filepath.Join(dir, "HEAD"), []byte("ref: "+string(head)+"\n"), 0o600))
 }
 
 // CopyPack packs what tips reach and bases do not, with the tags on the way,
