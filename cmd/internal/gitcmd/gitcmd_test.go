@@ -1,0 +1,270 @@
+package gitcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// A repository is one of the test's, worked on with plain git.
+type repository struct {
+	t   *testing.T
+	dir string
+}
+
+func newRepository(t *testing.T) *repository {
+	t.Helper()
+	r := &repository{t, filepath.Join(t.TempDir(), "a:b \"c\"")} // a name that has to be quoted
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.git("init", "-q", "-b", "main")
+	return r
+}
+
+func (r *repository) git(args ...string) string {
+	r.t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@example.org",
+		"GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.org", "GIT_AUTHOR_DATE=1790000000 +0000", "GIT_COMMITTER_DATE=1790000000 +0000")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (r *repository) commit(message string) refs.OID {
+	r.t.Helper()
+	r.git("commit", "-q", "--allow-empty", "-m", message)
+	return refs.OID(r.git("rev-parse", "HEAD"))
+}
+
+func (r *repository) repo() Repo { return Repo{Dir: filepath.Join(r.dir, ".git")} }
+
+// TestEnvironIsClean poisons everything that git reads from its environment.
+func TestEnvironIsClean(t *testing.T) {
+	for _, name := range []string{"GIT_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG_PARAMETERS",
+		"GIT_CONFIG_COUNT", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"} {
+		t.Setenv(name, "/nonexistent")
+	}
+	r := Environ()
+	for _, kv := range r {
+		if strings.Contains(kv, "/nonexistent") {
+			t.Errorf("Environ keeps %q", kv)
+		}
+	}
+	for _, want := range []string{"GIT_NO_REPLACE_OBJECTS=1", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=", "GIT_TERMINAL_PROMPT=0"} {
+		if !slices.Contains(r, want) {
+			t.Errorf("Environ lacks %q", want)
+		}
+	}
+}
+
+// TestHostileConfiguration: nothing in a repository's own configuration runs.
+func TestHostileConfiguration(t *testing.T) {
+	r := newRepository(t)
+	tip := r.commit("one")
+	marker := filepath.Join(t.TempDir(), "ran")
+	for _, key := range []string{"core.fsmonitor", "core.sshCommand", "core.pager", "uploadpack.packObjectsHook", "core.alternateRefsCommand",
+		"gpg.program", "core.editor", "credential.helper", "diff.external"} {
+		r.git("config", key, "touch "+marker+" #")
+	}
+	r.git("config", "core.hooksPath", r.dir)
+	if err := os.WriteFile(filepath.Join(r.dir, "reference-transaction"), []byte("#!/bin/sh\ntouch "+marker+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	repo := r.repo()
+	if _, err := repo.Refs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := repo.SetRefs(t.Context(), []refs.Ref{{Name: "refs/heads/other", OID: tip}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := repo.Connected(t.Context(), []refs.OID{tip}); err != nil {
+		t.Fatal(err)
+	}
+	if err := repo.PackObjects(t.Context(), []refs.OID{tip}, nil, &strings.Builder{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("a program of the repository's configuration ran")
+	}
+}
+
+func TestLocate(t *testing.T) {
+	r := newRepository(t)
+	r.commit("one")
+	if err := os.MkdirAll(filepath.Join(r.dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{r.dir, filepath.Join(r.dir, "sub"), filepath.Join(r.dir, ".git")} {
+		w, err := Locate(t.Context(), dir)
+		if err != nil || filepath.Base(w.Dir) != ".git" || w.ObjectFormat != refs.SHA1 || w.Shallow || w.Partial {
+			t.Errorf("Locate(%q) = %+v, %v, want the whole SHA-1 repository", dir, w, err)
+		}
+	}
+	if _, err := Locate(t.Context(), t.TempDir()); !errors.Is(err, ErrNotRepository) {
+		t.Errorf("Locate of an ordinary folder: %v, want ErrNotRepository", err)
+	}
+	r.git("config", "remote.origin.promisor", "true")
+	if w, err := Locate(t.Context(), r.dir); err != nil || !w.Partial {
+		t.Errorf("Locate of a partial clone = %+v, %v, want Partial", w, err)
+	}
+	r.git("config", "--unset", "remote.origin.promisor")
+	shallow := filepath.Join(t.TempDir(), "shallow")
+	r.commit("two")
+	r.git("clone", "-q", "--depth", "1", "file://"+r.dir, shallow)
+	if w, err := Locate(t.Context(), shallow); err != nil || !w.Shallow {
+		t.Errorf("Locate of a shallow clone = %+v, %v, want Shallow", w, err)
+	}
+}
+
+func TestRefsArePeeled(t *testing.T) {
+	r := newRepository(t)
+	tip := r.commit("one")
+	r.git("tag", "-a", "-m", "x", "once")
+	r.git("tag", "-a", "-m", "x", "twice", "once")
+	r.git("tag", "plain")
+	got, err := r.repo().Refs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[refs.Name]refs.OID{"refs/heads/main": "", "refs/tags/once": tip, "refs/tags/plain": "", "refs/tags/twice": tip}
+	if len(got) != len(want) {
+		t.Fatalf("Refs = %v, want %d", got, len(want))
+	}
+	for _, ref := range got {
+		if peeled, ok := want[ref.Name]; !ok || ref.Peeled != peeled {
+			t.Errorf("%s is peeled to %q, want %q", ref.Name, ref.Peeled, peeled)
+		}
+	}
+	if _, err := r.repo().Refs(t.Context(), "--exec=x"); err == nil {
+		t.Error("Refs with a pattern that is an option: no error")
+	}
+}
+
+// TestSetRefs changes a branch into a folder of branches and back.
+func TestSetRefs(t *testing.T) {
+	r := newRepository(t)
+	one, two := r.commit("one"), r.commit("two")
+	repo := r.repo()
+	for _, want := range [][]refs.Ref{
+		{{Name: "refs/heads/a", OID: one}, {Name: "refs/heads/b", OID: one}},
+		{{Name: "refs/heads/a/x", OID: two}, {Name: "refs/heads/b", OID: two}},
+		{{Name: "refs/heads/a", OID: one}},
+		nil,
+	} {
+		if err := repo.SetRefs(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := repo.Refs(t.Context(), "refs/"); err != nil || !slices.Equal(got, want) {
+			t.Errorf("after SetRefs: %v, %v, want %v", got, err, want)
+		}
+	}
+	missing := refs.OID(strings.Repeat("1", 40))
+	if err := repo.SetRefs(t.Context(), []refs.Ref{{Name: "refs/heads/a", OID: missing}}); err == nil {
+		t.Error("SetRefs to an object that is not there: no error")
+	}
+}
+
+func TestBatch(t *testing.T) {
+	r := newRepository(t)
+	tip := r.commit("one")
+	b, err := r.repo().Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	missing := refs.OID(strings.Repeat("1", 40))
+	for range 2 { // it goes on after each failure
+		if o, err := b.Read(tip, 1<<20); err != nil || o.Kind != "commit" || !strings.HasSuffix(string(o.Data), "\n\none\n") {
+			t.Errorf("Read(%s) = %+v, %v, want the commit", tip, o, err)
+		}
+		if _, err := b.Read(missing, 1<<20); !errors.Is(err, ErrMissing) {
+			t.Errorf("Read of a missing object: %v, want ErrMissing", err)
+		}
+		if o, err := b.Read(tip, 10); !errors.Is(err, ErrObjectTooLarge) || o.Kind != "commit" {
+			t.Errorf("Read of a large object = %+v, %v, want ErrObjectTooLarge and its kind", o, err)
+		}
+	}
+}
+
+func TestCommits(t *testing.T) {
+	r := newRepository(t)
+	var oids []refs.OID
+	for i := range 30 {
+		oids = append(oids, r.commit(fmt.Sprint(i)))
+	}
+	var got []refs.OID
+	err := r.repo().Commits(t.Context(), oids[29:], oids[9:10], 1<<20, func(o *Object) bool {
+		got = append(got, o.OID)
+		return true
+	})
+	want := slices.Clone(oids[10:])
+	slices.Reverse(want)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("Commits = %v, %v, want the 20 newest, newest first", got, err)
+	}
+	seen := 0
+	if err := r.repo().Commits(t.Context(), oids[29:], nil, 1<<20, func(*Object) bool { seen++; return seen < 3 }); err != nil || seen != 3 {
+		t.Errorf("Commits that is told to stop: %d seen, %v, want 3", seen, err)
+	}
+	if err := r.repo().Commits(t.Context(), []refs.OID{refs.OID(strings.Repeat("1", 40))}, nil, 1<<20, func(*Object) bool { return true }); err == nil {
+		t.Error("Commits from a missing tip: no error")
+	}
+}
+
+func TestReached(t *testing.T) {
+	r := newRepository(t)
+	one, two := r.commit("one"), r.commit("two")
+	r.git("checkout", "-q", "-b", "side", string(one))
+	side := r.commit("side")
+	r.git("tag", "-a", "-m", "x", "v1", string(one))
+	tag := refs.OID(r.git("rev-parse", "v1"))
+	got, err := r.repo().Reached(t.Context(), []refs.OID{one, two, side, tag, refs.OID(strings.Repeat("1", 40))}, []refs.OID{two})
+	if err != nil || len(got) != 2 || !got[one] || !got[two] {
+		t.Errorf("Reached = %v, %v, want %s and %s alone", got, err, one, two)
+	}
+}
+
+func TestIndexPackRefuses(t *testing.T) {
+	r := newRepository(t)
+	q := r.repo()
+	q.Quarantine = t.TempDir()
+	if err := os.Mkdir(filepath.Join(q.Quarantine, "pack"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := q.IndexPack(t.Context(), strings.NewReader("no pack"), IndexOptions{})
+	var failed *Error
+	if !errors.As(err, &failed) || failed.Command != "index-pack" || failed.Stderr == "" {
+		t.Errorf("IndexPack of junk: %v, want git's own words", err)
+	}
+	if list, err := filepath.Glob(filepath.Join(r.dir, ".git", "objects", "pack", "*")); err != nil || len(list) > 0 {
+		t.Errorf("IndexPack of junk left %v beside the quarantine", list)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := q.IndexPack(ctx, strings.NewReader("no pack"), IndexOptions{}); err == nil {
+		t.Error("IndexPack under a context that has ended: no error")
+	}
+}
+
+func TestTail(t *testing.T) {
+	tl := &tail{max: 10}
+	for range 100 {
+		fmt.Fprint(tl, "0123456789")
+	}
+	if fmt.Fprint(tl, "fatal: end"); tl.String() != "end" || len(tl.b) > 30 {
+		t.Errorf("tail = %q in %d bytes, want the end in few", tl, len(tl.b))
+	}
+}
