@@ -285,7 +285,7 @@ func periods(created time.Time, instants []time.Time, state func(time.Time) KeyS
 // spans that are expired become valid if the key is valid again later. gpg puts
 // a new self-signature in the place of the one before, so the certificates of
 // people who extend their keys in good time have gaps all the same (of guix's
-// 171 000 signatures with such keys, 8 352 fall into one); and whoever extends a
+// 171 000 signatures, 7 808 fall into one); and whoever extends a
 // key stands by what it signed. Of an export with only the newest
 // self-signature the same follows.
 func extended(spans []Period) []Period {

@@ -41,7 +41,7 @@ type GuixQuery struct {
 // the file lists nobody, and so does a missing parent. A commit does not remove
 // the file when a parent has it. Expiry and revocation do not count: a key is
 // put out of force by taking it off the list. DSA keys are as good as others:
-// one of guix's most active committers has one.
+// seven of guix's committers have one.
 //
 // Stricter than guix: SHA-1 signatures are refused everywhere, and objects have
 // to be within the strict grammar.

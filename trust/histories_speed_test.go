@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -53,11 +54,12 @@ func speed(t *testing.T, r *bareRepo, p *Policy, in introduction, tip refs.OID) 
 
 	// What the policy refuses (SHA-1, DSA, keys that had expired) a user who
 	// wants it all the same lists as good.
-	n := 0
+	n, kinds := 0, make(map[string]int)
 	q := Query{Repository: w.address, ObjectFormat: refs.SHA1, Refs: []refs.Ref{branch("main", older)}, Each: func(v Verdict) {
 		n++
 		if v.Code != OK {
 			p.Repos[0].Good = append(p.Repos[0].Good, v.OID)
+			kinds[kind(&attestation{code: v.Code, why: v.Why})]++
 		}
 	}}
 	resetPeak()
@@ -70,6 +72,10 @@ func speed(t *testing.T, r *bareRepo, p *Policy, in introduction, tip refs.OID) 
 	}
 	t.Logf("%s cold: %d commits, %.1f s (%.0f/s), %.1f s of processor time (%.0f/s), GOMAXPROCS=%d; resident peak %d MB, %d MB before; %v, %d refused",
 		in.channel, n, took.Seconds(), float64(n)/took.Seconds(), busy.Seconds(), float64(n)/busy.Seconds(), runtime.GOMAXPROCS(0), peak()>>20, before>>20, verdicts[0].Code, len(p.Repos[0].Good))
+
+	for _, k := range slices.Sorted(maps.Keys(kinds)) {
+		t.Logf("%7d refused by gitpeer's rules: %s", kinds[k], k)
+	}
 
 	// A list of good commits is made for exceptions. Where there are many,
 	// begin where it is short, which changes nothing about ten more commits.

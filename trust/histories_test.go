@@ -21,8 +21,8 @@ import (
 )
 
 // The histories that nobody here wrote. `make histories DIR=…` names a folder
-// of bare repositories; docs/histories.md has the results for nine public ones
-// and explains each difference.
+// of bare repositories; docs/histories.md has the results for seven public
+// ones and explains each difference.
 
 // sampled is how many commits that we accept git is asked about, unless
 // GITPEER_HISTORIES_SAMPLE says otherwise: git starts gpg for each.
