@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -51,6 +52,26 @@ func Locate(ctx context.Context, dir string) (*Work, error) {
 	}
 	w.Partial, err = w.promises(ctx)
 	return w, err
+}
+
+// ErrNotOwned means that a repository belongs to another user, and that git has
+// not been told that it is safe.
+var ErrNotOwned = errors.New("the repository belongs to another user")
+
+// Owned checks that the repository that dir is in is one that git itself would
+// work in: the user's own, or one that the user's or the system's safe.directory
+// names. All other commands leave that aside, for the repository was chosen by
+// then; but where a folder is searched for upwards, somebody else may have put
+// one in the way, as in /tmp.
+func Owned(ctx context.Context, dir string) error {
+	cmd := exec.CommandContext(ctx, "git", "rev-parse", "--git-dir") // runs nothing that a configuration names
+	cmd.Dir, cmd.Env = dir, without(without(Environ(), "GIT_CONFIG_NOSYSTEM"), "GIT_CONFIG_GLOBAL")
+	_, err := run(cmd, nil)
+	var failed *Error
+	if errors.As(err, &failed) && failed.ExitCode() == 128 && strings.Contains(failed.Stderr, "dubious ownership") {
+		return fmt.Errorf("%w: %q", ErrNotOwned, dir)
+	}
+	return nil // what else is wrong, Locate says
 }
 
 // promises reports whether the repository is configured to fetch objects that

@@ -148,6 +148,8 @@ func localError(err error) *Error {
 		return explain(trust.Usage, err, "")
 	case errors.Is(err, gitcmd.ErrNotRepository):
 		return explain(trust.Usage, err, "git init")
+	case errors.Is(err, gitcmd.ErrNotOwned):
+		return explain(trust.Usage, err, "git config --global --add safe.directory DIR    # if you trust its owner")
 	case errors.As(err, &git) && strings.Contains(git.Stderr, "No space left on device"):
 		return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
 	case errors.Is(err, fs.ErrPermission):

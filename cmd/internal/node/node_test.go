@@ -309,6 +309,28 @@ func TestKeyInUseElsewhere(t *testing.T) {
 	}
 }
 
+// TestPublishNotOwned publishes from below a folder in which another user has
+// planted a repository.
+func TestPublishNotOwned(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give a folder away")
+	}
+	alice, work := publisher(t, loopback(t), 1)
+	inner := filepath.Join(work.dir, "inner")
+	if err := os.Mkdir(inner, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{work.dir, filepath.Join(work.dir, ".git")} {
+		if err := os.Chown(dir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := alice.client.Publish(t.Context(), PublishRequest{Dir: inner, Name: "tools"}, nil)
+	if e := wantCode(t, err, trust.Usage); !strings.Contains(e.Message, "another user") || !strings.Contains(e.Hint, "safe.directory") {
+		t.Errorf("%+v, want it to say that the repository is not the user's", e)
+	}
+}
+
 func mustID(t *testing.T, p *person) string {
 	t.Helper()
 	id, err := keys.ReadPublic(p.home.KeyFile())

@@ -30,6 +30,9 @@ type publication struct {
 
 // publish publishes refs of a local repository.
 func (n *Node) publish(ctx context.Context, req PublishRequest, progress ProgressFunc) (*PublishResult, error) {
+	if err := gitcmd.Owned(ctx, req.Dir); err != nil {
+		return nil, err
+	}
 	p, end, err := n.beginPublication(ctx, req.Dir, req.Name, req.Credentials, progress)
 	if err != nil {
 		return nil, err
