@@ -26,6 +26,7 @@ type fetching struct {
 	mine     bool            // the repository is the user's own
 	seen     *state          // what the publisher says now, as far as it is known
 	entry    trust.LogEntry  // of the last decision
+	damaged  []*packFile     // that the mirror should have and has not: everything is fetched again
 }
 
 // fetch brings a mirror up to date: resolve, compare with the pins, snapshot,
@@ -88,7 +89,11 @@ func (f *fetching) own(ctx context.Context, req FetchRequest) (*FetchResult, err
 		return nil, err
 	}
 	f.mine = true
-	if f.was != nil {
+	damaged, err := f.mirror.damaged()
+	if err != nil {
+		return nil, err
+	}
+	if f.was != nil && len(damaged) == 0 {
 		same := *f.was // a state that was accepted does not change
 		accepted, err := f.decide(ctx, nil, &same)
 		if err != nil {
@@ -105,6 +110,9 @@ func (f *fetching) own(ctx context.Context, req FetchRequest) (*FetchResult, err
 
 // run is the whole fetch.
 func (f *fetching) run(ctx context.Context) (res *FetchResult, err error) {
+	if err := f.repair(); err != nil {
+		return nil, err
+	}
 	f.progress(Progress{Stage: "Looking up the record"})
 	now := time.Now()
 	resolution, err := announce.Resolve(ctx, f.node.swarm.DHT(), f.mirror.addr, f.floor(), now)
@@ -122,11 +130,16 @@ func (f *fetching) run(ctx context.Context) (res *FetchResult, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.was != nil && f.was.Record.Snapshot == next.Record.Snapshot {
+	same := f.was != nil && f.was.Record.Snapshot == next.Record.Snapshot
+	if same && len(f.damaged) == 0 {
 		return f.sameSnapshot(ctx, next)
 	}
 	swarmed := f.newSwarm(resolution)
 	defer func() { swarmed.stop(err) }()
+	if same {
+		next.Note, next.Snapshot = f.was.Note, f.was.Snapshot
+		return f.install(ctx, swarmed, next)
+	}
 	if next.Note, err = swarmed.snapshot(ctx, resolution.Record); err != nil {
 		return f.unreachable(ctx, err)
 	}
@@ -161,6 +174,9 @@ func (f *fetching) install(ctx context.Context, swarmed *swarmFetch, next *state
 		return nil, err
 	}
 	f.mirror.cachePeers(swarmed.peers)
+	if err := f.repaired(); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(f.node.seed(f.mirror), swarmed.close(), f.mirror.prune()); err != nil {
 		return nil, err
 	}
@@ -240,7 +256,7 @@ func (f *fetching) connected(ctx context.Context, q *quarantine, s *refs.Snapsho
 	if len(missing) > 0 {
 		return &packError{fmt.Errorf("%d of the objects that the refs name are in no pack, such as %s", len(missing), missing[0])}
 	}
-	if f.was == nil {
+	if f.was == nil || len(f.damaged) > 0 {
 		return nil // the base was self-contained, and the others were checked against it
 	}
 	if err := q.repo.Connected(ctx, tips(s.Refs)); err != nil {
@@ -254,6 +270,9 @@ func (f *fetching) connected(ctx context.Context, q *quarantine, s *refs.Snapsho
 func (f *fetching) unreachable(ctx context.Context, cause error) (*FetchResult, error) {
 	if f.was == nil || !isUnavailable(cause) || ctx.Err() != nil {
 		return nil, cause
+	}
+	if len(f.damaged) > 0 {
+		return nil, f.unrepaired(cause)
 	}
 	now := time.Now()
 	age := now.Sub(f.was.Record.Signed).Round(time.Minute)

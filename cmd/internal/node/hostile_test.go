@@ -276,6 +276,9 @@ func TestRefusedPacks(t *testing.T) {
 			edit(&line)
 			f.release(f.snapshot(work.refs(), line))
 			bob.refuses(f, trust.BadPack, c.want)
+			if left, err := os.ReadDir(bob.home.incoming()); err != nil || len(left) > 0 {
+				t.Errorf("a refused download is left on disk: %v, %v", left, err)
+			}
 		})
 	}
 }

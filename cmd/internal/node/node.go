@@ -90,6 +90,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer os.Remove(o.Home.Socket())
 	n.openAll(ctx)
+	if err := sweep(n.home.incoming(), time.Now()); err != nil {
+		n.log.Warn("old downloads are left", "error", err)
+	}
 	n.log.Info("node runs", "listen", n.swarm.Addr().String(), "home", o.Home.Data, "pid", os.Getpid())
 	if o.Ready != nil {
 		o.Ready(n.swarm.Addr())

@@ -189,6 +189,14 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 		return nil, err
 	}
 	m := p.mirror
+	damaged, err := m.damaged()
+	if err != nil {
+		return nil, err
+	}
+	if len(damaged) > 0 {
+		return nil, errorf(trust.TryLater, "git ls-remote "+m.addr.String()+"    # brings them back from whoever has them",
+			"%d packs of the mirror %s are missing or cut off", len(damaged), m.dir)
+	}
 	if err := p.preflight(ctx); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
@@ -212,6 +213,83 @@ func TestOfflineGivesTheLastVerifiedState(t *testing.T) {
 	got := bob.fetch(url)
 	if got.Stale == "" || !slices.Equal(got.Refs, work.refs()) {
 		t.Errorf("Fetch offline = %+v, want the last state, said to be stale", got)
+	}
+}
+
+// TestA36OldDownloadsAreSwept leaves files of downloads that failed: a recent
+// one may go on, an old one is removed when the node starts and at a fetch.
+func TestA36OldDownloadsAreSwept(t *testing.T) {
+	bob, _, url, next := acceptedOnce(t)
+	leave := func() (old, recent string) {
+		old, recent = filepath.Join(bob.home.incoming(), "old"), filepath.Join(bob.home.incoming(), "recent")
+		for path, age := range map[string]time.Duration{old: keepIncoming + time.Hour, recent: keepIncoming - time.Hour} {
+			when := time.Now().Add(-age)
+			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, when, when)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return old, recent
+	}
+	for what, do := range map[string]func(){
+		"start": func() { bob.stop(); bob.start() },
+		"fetch": func() { next(); bob.fetch(url) },
+	} {
+		old, recent := leave()
+		do()
+		if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: an old download is still there: %v", what, err)
+		}
+		if _, err := os.Stat(recent); err != nil {
+			t.Errorf("%s: a recent download: %v", what, err)
+		}
+	}
+}
+
+// TestDamagedMirror takes packs of a mirror away, or cuts them off. A fetch
+// brings them anew, or says what is wrong if nobody has them.
+func TestDamagedMirror(t *testing.T) {
+	remove := func(path string) error { return os.Remove(path) }
+	for name, damage := range map[string]struct {
+		ext string
+		do  func(string) error
+	}{
+		"no pack": {".pack", remove}, "no index": {".idx", remove},
+		"cut off": {".pack", func(path string) error { return errors.Join(os.Chmod(path, 0o600), os.Truncate(path, 20)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bob, work, url, next := acceptedOnce(t)
+			hurt := func() {
+				packs, err := filepath.Glob(filepath.Join(bob.dir(url), "objects", "pack", "*"+damage.ext))
+				if err != nil || len(packs) == 0 {
+					t.Fatalf("no packs: %v", err)
+				}
+				for _, path := range packs {
+					if err := damage.do(path); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			hurt()
+			bob.fetch(url)
+			fsck(t, bob.dir(url))
+			hurt()
+			next()
+			if got := bob.fetch(url); got.Number != 2 || !slices.Equal(got.Refs, work.refs()) {
+				t.Errorf("Fetch = %+v, want number 2", got)
+			}
+			fsck(t, bob.dir(url))
+			hurt()
+			bob.stop()
+			bob.env["GITPEER_BOOTSTRAP"] = "127.0.0.1:9"
+			os.RemoveAll(bob.home.stateDir())
+			bob.start()
+			for range 2 { // it stays damaged
+				_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
+				if e := wantCode(t, err, trust.TryLater); !strings.Contains(e.Message, "damaged") || e.Hint == "" {
+					t.Errorf("%+v, want it to say that the mirror is damaged", e)
+				}
+			}
+		})
 	}
 }
 

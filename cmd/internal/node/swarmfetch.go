@@ -18,6 +18,7 @@ import (
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
+	"github.com/gitpeer/gitpeer/trust"
 )
 
 // A swarmFetch gets the torrents of one snapshot from its peers.
@@ -39,11 +40,18 @@ func (f *fetching) newSwarm(r *announce.Resolution) *swarmFetch {
 // prefetch is how many packs are downloaded at once while one is indexed.
 const prefetch = 4
 
+// snapshotWithin bounds the time for a snapshot, however slowly a peer lets it
+// trickle (TRUST A36): enough for the largest one at 30 KiB/s.
+const snapshotWithin = 10 * time.Minute
+
 // snapshot fetches the snapshot that a record names.
 func (s *swarmFetch) snapshot(ctx context.Context, r *refs.Record) ([]byte, error) {
-	if err := os.MkdirAll(s.f.node.home.incoming(), 0o700); err != nil {
+	if err := sweep(s.f.node.home.incoming(), time.Now()); err != nil {
 		return nil, err
 	}
+	late := errorf(trust.TryLater, "try again later; what was received is kept", "the snapshot did not come within %v", snapshotWithin)
+	ctx, cancel := context.WithTimeoutCause(ctx, snapshotWithin, late)
+	defer cancel()
 	d, err := s.start(ctx, swarm.FetchRequest{
 		InfoHash: r.InfoHash, MaxBytes: refs.MaxSnapshotBytes, File: s.file(r.InfoHash),
 	}, "Receiving the snapshot")
@@ -61,7 +69,7 @@ func (s *swarmFetch) packs(ctx context.Context, q *quarantine, to *refs.Snapshot
 		return nil, nil // an empty repository has no packs
 	}
 	have := uint64(0)
-	if s.f.was != nil {
+	if s.f.was != nil && len(s.f.damaged) == 0 {
 		have = s.f.was.Snapshot.Number
 	}
 	done := map[refs.InfoHash]*packFile{}
@@ -243,6 +251,33 @@ func (s *swarmFetch) file(ih refs.InfoHash) string {
 	return filepath.Join(s.f.node.home.incoming(), ih.String())
 }
 
+// keepIncoming is how long what a failed fetch has received is kept for the
+// next attempt.
+const keepIncoming = 7 * 24 * time.Hour
+
+// sweep removes the files of downloads to which nothing has come for so long:
+// nobody will go on with them, for what was published has moved on, or was
+// refused.
+func sweep(dir string, now time.Time) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && now.Sub(info.ModTime()) > keepIncoming {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // close ends the downloads and forgets their files: what was accepted is seeded
 // from the mirror by now.
 func (s *swarmFetch) close() error {
@@ -264,7 +299,9 @@ func (s *swarmFetch) close() error {
 // them was the reason.
 func (s *swarmFetch) stop(err error) {
 	var bad *packError
-	if errors.As(err, &bad) {
+	var over *packLimitError
+	var size *swarm.SizeError
+	if errors.As(err, &bad) || errors.As(err, &over) || errors.As(err, &size) {
 		s.close()
 		return
 	}
