@@ -142,3 +142,20 @@ func inTheWay(t *testing.T, path string) (undo func()) {
 		}
 	}
 }
+
+// TestA5EvidenceIsBounded has a publisher sign two records again and again.
+func TestA5EvidenceIsBounded(t *testing.T) {
+	m, key := emptyMirror(t)
+	f := &fetching{node: &Node{home: Home{Data: t.TempDir()}}, mirror: m, progress: func(Progress) {}}
+	for seq := range int64(maxEvidence) {
+		item := signedState(t, m, key, 1, seq+1).Item
+		split := &announce.EquivocationError{Equivocation: announce.Equivocation{A: item, B: item}}
+		if err := f.keepEvidence(split); err != split {
+			t.Fatalf("keepEvidence = %v, want what it was given", err)
+		}
+	}
+	kept, err := filepath.Glob(filepath.Join(f.node.home.Data, "evidence", "*", "*", "*"))
+	if err != nil || len(kept) != maxEvidence {
+		t.Errorf("%d statements are kept (%v), want %d", len(kept), err, maxEvidence)
+	}
+}

@@ -69,6 +69,9 @@ func dialSocket(ctx context.Context, path string) (net.Conn, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotRunning
 	}
+	if err == nil {
+		err = private(filepath.Dir(path))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +94,19 @@ func ownedByUs(path string) error {
 			"%s belongs to user %d, not to you", path, st.Uid)
 	}
 	return nil
+}
+
+// private refuses a folder in which others could replace the socket, which
+// hears passphrases. Where the sticky bit is set they cannot.
+func private(dir string) error {
+	if err := ownedByUs(dir); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
+		err = errorf(trust.Usage, "chmod o-w "+dir, "everybody can change what is in %s, where the node's socket is", dir)
+	}
+	return err
 }
 
 // start runs `gitpeer daemon` in the background and waits until it answers.

@@ -51,6 +51,13 @@ func (f *fetching) keepEvidence(err error) error {
 	if failed := os.MkdirAll(dir, 0o700); failed != nil {
 		return errors.Join(err, failed)
 	}
+	full, failed := evidenceFull(dir)
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	if full {
+		return err
+	}
 	var kept []string
 	for i, item := range pair {
 		name := filepath.Join(dir, fmt.Sprintf("%d-%c.record", pair[0].Seq, 'a'+i))
@@ -75,4 +82,13 @@ func (f *fetching) keepEvidence(err error) error {
 	}
 	f.progress(Progress{Note: "both signed statements are kept: " + strings.Join(kept, ", ")})
 	return err
+}
+
+// maxEvidence is how many statements of one repository are kept: the first
+// prove it, and who signs two can sign any number.
+const maxEvidence = 64
+
+func evidenceFull(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	return len(entries) >= maxEvidence, err
 }

@@ -181,10 +181,12 @@ func (n *Node) signer(c Credentials) (keys.Signer, error) {
 		return nil, err
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if s := n.signers[id]; s != nil {
-		return s, nil
+	known := n.signers[id]
+	n.mu.Unlock()
+	if known != nil {
+		return known, nil
 	}
+	// Not under the lock: an agent that hangs would stop the node.
 	s, err := keys.Load(n.home.KeyFile(), nil)
 	// Of a key that only the agent has, there is only the .pub file.
 	if (errors.Is(err, keys.ErrPassphrase) || errors.Is(err, os.ErrNotExist)) && c.AgentSocket != "" {
@@ -198,6 +200,8 @@ func (n *Node) signer(c Credentials) (keys.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.signers[id] = s
 	return s, nil
 }
