@@ -417,6 +417,10 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 	return durable.SyncDir(m.path())
 }
 
+// errPackLost means that a pack which was to be accepted is in no quarantine
+// any more: somebody has cleared it away.
+var errPackLost = errors.New("a pack has gone from the quarantine")
+
 // movePack gives a pack of a quarantine its place among the mirror's objects:
 // the .idx last, for git takes a pack to be there once it sees that.
 func (m *mirror) movePack(quarantine string, j packJSON) error {
@@ -437,6 +441,7 @@ func (m *mirror) movePack(quarantine string, j packJSON) error {
 			if _, there := os.Stat(m.packPath(file.Hash, ext)); there == nil {
 				continue // moved before the node was killed
 			}
+			return errPackLost
 		}
 		if err != nil {
 			return err
@@ -463,7 +468,11 @@ func (m *mirror) recover(ctx context.Context) error {
 		if err := m.repo.Unlock(); err != nil {
 			return err
 		}
-		if err := m.finish(ctx, &a); err != nil {
+		err := m.finish(ctx, &a)
+		if errors.Is(err, errPackLost) { // the refs move after the packs: the old state is whole
+			err = os.Remove(m.path("accepting"))
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -137,6 +138,41 @@ func TestKilledBeforeAccepting(t *testing.T) {
 	next()
 	if got := bob.fetch(url); got.Number != 2 {
 		t.Errorf("the next fetch brought number %d, want 2", got.Number)
+	}
+}
+
+// TestQuarantineClearedAway leaves an acceptance whose packs were not moved yet,
+// and no quarantine, which somebody has cleared away: the old state holds, and the next
+// fetch works.
+func TestQuarantineClearedAway(t *testing.T) {
+	bob, work, url, next := acceptedOnce(t)
+	next()
+	m, err := openMirror(t.Context(), bob.home, mustAddress(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := m.current()
+	item, err := was.Item.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost *packFile
+	for _, p := range m.packs {
+		lost = p
+	}
+	stored := lost.stored()
+	stored.Pack = strings.Repeat("ab", 20)
+	raw, err := json.Marshal(acceptance{Item: item, Note: was.Note, Pins: was.Pins.Format(), Quarantine: quarantinePrefix + "gone", Packs: []packJSON{stored}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.stop()
+	if err := os.WriteFile(m.path("accepting"), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bob.start()
+	if got := bob.fetch(url); got.Number != 2 || !slices.Equal(got.Refs, work.refs()) {
+		t.Errorf("Fetch = %+v, want number 2", got)
 	}
 }
 
