@@ -122,5 +122,8 @@
 // Not defended: first contact with a hostile publisher that the user tells
 // gitpeer to trust; another process of the same user; unknown attacks on
 // SHA-1 by a committer; bugs of git when it checks out what was accepted. What
-// a signature is on is shown to be authentic, not to be good.
+// a signature is on is shown to be authentic, not to be good. A verdict is on
+// what the refs reach: a pack may hold further commits, signed by nobody, that
+// no ref reaches, and git gives them to whoever asks for them by their ids.
+// Take no id from a publisher whom you would not take a commit from.
 package trust
