@@ -237,6 +237,7 @@ func (t *tally) explain(quorum, voices int) string {
 	if len(t.agree) > 1 {
 		text = fmt.Sprintf("the rule asks for %d of %d publishers, and only %s say so", quorum, voices, list(t.agree))
 	}
+	slices.Sort(t.against) // the same words for the same facts, in whatever order they were heard
 	if len(t.against) > 0 {
 		more := ""
 		if len(t.against) > maxNamed {
