@@ -56,14 +56,14 @@ type DHTConfig struct {
 	MaxItems int
 }
 
-// PublicBootstrap returns well-known entry points of the Mainline DHT.
+// PublicBootstrap returns entry points of the Mainline DHT: run by BitTorrent
+// Inc., the Transmission and libtorrent projects, and pkarr.
 func PublicBootstrap() []string {
 	return []string{
-		"dht.libtorrent.org:25401",
 		"router.bittorrent.com:6881",
 		"dht.transmissionbt.com:6881",
-		"router.utorrent.com:6881",
-		"dht.anacrolix.link:42069",
+		"dht.libtorrent.org:25401",
+		"relay.pkarr.org:6881",
 	}
 }
 

@@ -10,16 +10,9 @@ import (
 	"strings"
 
 	format "github.com/go-git/go-git/v5/plumbing/format/config"
-)
 
-// publicBootstrap are the nodes that a Mainline DHT node asks first: run by
-// BitTorrent Inc., the Transmission and libtorrent projects, and pkarr.
-var publicBootstrap = []string{
-	"router.bittorrent.com:6881",
-	"dht.transmissionbt.com:6881",
-	"dht.libtorrent.org:25401",
-	"relay.pkarr.org:6881",
-}
+	"github.com/gitpeer/gitpeer/swarm"
+)
 
 // defaultListen leaves the choice of port to the system; a node behind a router
 // that forwards a port sets node.listen.
@@ -82,7 +75,7 @@ func loadConfig(path string, getenv func(string) string) (*config, error) {
 		}
 	}
 	if len(c.Bootstrap) == 0 {
-		c.Bootstrap = publicBootstrap
+		c.Bootstrap = swarm.PublicBootstrap()
 	}
 	return c, nil
 }
