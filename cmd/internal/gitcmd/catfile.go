@@ -2,7 +2,6 @@ package gitcmd
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -117,16 +116,10 @@ func (b *Batch) Close() error {
 func (r Repo) Commits(ctx context.Context, tips, bases []refs.OID, limit int64, yield func(*Object) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var in bytes.Buffer
-	for _, oid := range tips {
-		fmt.Fprintln(&in, oid)
-	}
-	for _, oid := range bases {
-		fmt.Fprintf(&in, "^%s\n", oid)
-	}
+	in := revisions(tips, bases)
 	list := r.Command(ctx, "rev-list", "--stdin")
 	listErr := &tail{max: maxStderr}
-	list.Stdin, list.Stderr = &in, listErr
+	list.Stdin, list.Stderr = in, listErr
 	oids, err := list.StdoutPipe()
 	if err != nil {
 		return err

@@ -119,18 +119,12 @@ func (r Repo) front(s Service) (dir string, err error) {
 // CopyPack packs what tips reach and bases do not, with the tags on the way,
 // and adds it to another repository, whose git checks every object.
 func (r Repo) CopyPack(ctx context.Context, tips, bases []refs.OID, to Repo) error {
-	var in bytes.Buffer
-	for _, oid := range tips {
-		fmt.Fprintln(&in, oid)
-	}
-	for _, oid := range bases {
-		fmt.Fprintf(&in, "^%s\n", oid)
-	}
+	in := revisions(tips, bases)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pack := r.Command(ctx, "pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset", "--include-tag")
 	said := &tail{max: maxStderr}
-	pack.Stdin, pack.Stderr = &in, said
+	pack.Stdin, pack.Stderr = in, said
 	stream, err := pack.StdoutPipe()
 	if err != nil {
 		return err

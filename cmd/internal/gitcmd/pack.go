@@ -16,19 +16,13 @@ import (
 // PackObjects writes to w a pack of everything that tips reach and bases do
 // not; it is thin where there are bases.
 func (r Repo) PackObjects(ctx context.Context, tips, bases []refs.OID, w io.Writer) error {
-	var in bytes.Buffer
-	for _, oid := range tips {
-		fmt.Fprintln(&in, oid)
-	}
-	for _, oid := range bases {
-		fmt.Fprintf(&in, "^%s\n", oid)
-	}
+	in := revisions(tips, bases)
 	args := []string{"-c", "pack.windowMemory=256m", "-c", "pack.deltaCacheSize=64m",
 		"pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset"}
 	if len(bases) > 0 {
 		args = append(args, "--thin")
 	}
-	return pipe(r.Command(ctx, args...), &in, w)
+	return pipe(r.Command(ctx, args...), in, w)
 }
 
 // IndexOptions say how strictly a pack is taken in.

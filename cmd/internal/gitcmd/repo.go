@@ -208,13 +208,22 @@ func (r Repo) SetRefs(ctx context.Context, want []refs.Ref) error {
 	return err
 }
 
-// Missing reports which of the objects are not in the repository.
-func (r Repo) Missing(ctx context.Context, oids []refs.OID) ([]refs.OID, error) {
+// revisions writes tips, and bases with a caret, as git reads them with --stdin
+// or --revs: what the tips reach and the bases do not.
+func revisions(tips, bases []refs.OID) *bytes.Buffer {
 	var in bytes.Buffer
-	for _, oid := range oids {
+	for _, oid := range tips {
 		fmt.Fprintln(&in, oid)
 	}
-	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname)"), &in)
+	for _, oid := range bases {
+		fmt.Fprintf(&in, "^%s\n", oid)
+	}
+	return &in
+}
+
+// Missing reports which of the objects are not in the repository.
+func (r Repo) Missing(ctx context.Context, oids []refs.OID) ([]refs.OID, error) {
+	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname)"), revisions(oids, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -248,11 +257,7 @@ func (r Repo) IsAncestor(ctx context.Context, a, b refs.OID) (bool, error) {
 // Connected checks that everything the tips reach is here, apart from what the
 // refs of the repository reach already.
 func (r Repo) Connected(ctx context.Context, tips []refs.OID) error {
-	var in bytes.Buffer
-	for _, tip := range tips {
-		fmt.Fprintln(&in, tip)
-	}
-	return pipe(r.Command(ctx, "rev-list", "--objects", "--quiet", "--stdin", "--not", "--all"), &in, io.Discard)
+	return pipe(r.Command(ctx, "rev-list", "--objects", "--quiet", "--stdin", "--not", "--all"), revisions(tips, nil), io.Discard)
 }
 
 // Exists reports whether the folder is a git repository of ours, by the file
@@ -290,24 +295,18 @@ func (r Repo) Reached(ctx context.Context, candidates, tips []refs.OID) (map[ref
 	if len(candidates) == 0 {
 		return reached, nil
 	}
-	var ask, walk bytes.Buffer
-	for _, oid := range candidates {
-		fmt.Fprintln(&ask, oid)
-	}
-	kinds, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname) %(objecttype)"), &ask)
+	kinds, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname) %(objecttype)"), revisions(candidates, nil))
 	if err != nil {
 		return nil, err
 	}
+	var commits []refs.OID
 	for line := range strings.Lines(string(kinds)) {
 		if oid, ok := strings.CutSuffix(strings.TrimSuffix(line, "\n"), " commit"); ok {
 			reached[refs.OID(oid)] = true
-			fmt.Fprintln(&walk, oid)
+			commits = append(commits, refs.OID(oid))
 		}
 	}
-	for _, oid := range tips {
-		fmt.Fprintf(&walk, "^%s\n", oid)
-	}
-	beyond, err := run(r.Command(ctx, "rev-list", "--stdin"), &walk)
+	beyond, err := run(r.Command(ctx, "rev-list", "--stdin"), revisions(commits, tips))
 	if err != nil {
 		return nil, err
 	}
