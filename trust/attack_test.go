@@ -47,10 +47,14 @@ func (w *world) statement(seq int64, s *refs.Snapshot) statement {
 
 // check runs the checks before any pack.
 func (st statement) check(p *Policy, pins *Pins) error {
-	if err := CheckRecord(p, pins, st.received, now); err != nil {
-		return err
+	before := pins.text()
+	err := CheckRecord(p, pins, st.received, now)
+	if err == nil {
+		_, err = CheckSnapshot(pins, st.received, st.note)
 	}
-	_, err := CheckSnapshot(pins, st.received, st.note)
+	if pins.text() != before {
+		panic("a check changed the pins")
+	}
 	return err
 }
 
@@ -433,16 +437,6 @@ func TestA15MissingObjects(t *testing.T) {
 	w.want(p, pins, w.publish(branch("main", absent)), "main", BadPack)
 	w.want(p, pins, w.publish(branch("main", w.commit(alice, day(2), tip, absent))), "main", BadPack)
 	w.want(p, pins, w.publish(branch("main", tip), refs.Ref{Name: "refs/tags/x", OID: absent, Peeled: tip}), "x", BadPack)
-}
-
-// TestA30Collision: an object that is not what its id says is malformed. The
-// public collisions on SHA-1 begin with bytes that no git object can begin
-// with, so that their detection itself is tested where it is made (sha1cd).
-func TestA30Collision(t *testing.T) {
-	o := Object{OID: refs.OID(strings.Repeat("1", 40)), Kind: KindCommit, Data: []byte("x")}
-	if err := o.check(refs.SHA1, o.OID); err == nil {
-		t.Error("check() of an object with a wrong id = nil, want an error")
-	}
 }
 
 func TestA34Lookalikes(t *testing.T) {

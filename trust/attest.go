@@ -84,12 +84,7 @@ func (v *verifier) attestPGP(s *splitObject) attestation {
 	if err != nil {
 		return failed(attestation{}, err)
 	}
-	a := attestation{claimed: sig.issuer(), time: sig.created.Unix()}
-	if sig.fingerprint != "" {
-		a.by = v.policy.byFingerprint[sig.fingerprint]
-	} else {
-		a.by = v.policy.byKeyID[sig.keyID]
-	}
+	a := attestation{claimed: sig.issuer(), time: sig.created.Unix(), by: sig.of(v.policy)}
 	if a.by == nil {
 		a.code, a.why = Untrusted, "is signed by "+a.claimed+", whom trust.conf does not list"
 		a.add = "0x" + a.claimed

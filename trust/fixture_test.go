@@ -297,10 +297,23 @@ func (w *world) accept(p *Policy, pins *Pins, s *refs.Snapshot) *Pins {
 	return accepted.Pins(&Received{Address: w.address, Record: &refs.Record{Number: s.Number}})
 }
 
-// want decides and compares the code of one ref, that of a short name.
+// text is what pins say; of none, nothing.
+func (p *Pins) text() string {
+	if p == nil {
+		return ""
+	}
+	return string(p.Format())
+}
+
+// want decides and compares the code of one ref, that of a short name. Whatever
+// the verdict, the pins and the objects are what they were.
 func (w *world) want(p *Policy, pins *Pins, s *refs.Snapshot, ref string, code Code) Verdict {
 	w.t.Helper()
+	before, stored := pins.text(), len(w.objects.objects)
 	d := Decide(p, pins, s, w.objects, now)
+	if pins.text() != before || len(w.objects.objects) != stored {
+		w.t.Fatalf("Decide changed the pins, or the objects")
+	}
 	for _, v := range d.Verdicts {
 		if v.Ref.Short() == ref {
 			if v.Code != code {

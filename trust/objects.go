@@ -1,11 +1,13 @@
 package trust
 
 import (
+	"crypto/sha1" // to name what is refused
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/pjbgf/sha1cd"
@@ -80,11 +82,11 @@ func HashObject(format refs.ObjectFormat, kind Kind, data []byte) (refs.OID, err
 		h.Write(header)
 		h.Write(data)
 		sum, collision := h.CollisionResistantSum(nil)
-		oid := refs.OID(hex.EncodeToString(sum))
-		if collision {
-			return "", &CorruptError{OID: oid, Reason: "its bytes are an attack on SHA-1"}
+		if collision { // sum is another one then, so that the two differ
+			plain := sha1.Sum(slices.Concat(header, data))
+			return "", &CorruptError{OID: refs.OID(hex.EncodeToString(plain[:])), Reason: "its bytes are an attack on SHA-1"}
 		}
-		return oid, nil
+		return refs.OID(hex.EncodeToString(sum)), nil
 	case refs.SHA256:
 		h := sha256.New()
 		h.Write(header)

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"encoding/binary"
 	"encoding/hex"
@@ -23,8 +24,9 @@ type pgpSignature struct {
 	hash        crypto.Hash
 	created     time.Time
 	lifetime    time.Duration // 0: for ever
-	fingerprint string        // of the issuer, upper-case hex; "" if only the key id is there
+	fingerprint string        // of the issuer, upper-case hex, as signed; "" if that is not there
 	keyID       uint64        // of the issuer; 0 if there is none
+	hint        string        // a fingerprint that is not signed: worth as much as a key id
 }
 
 // Subpacket types of RFC 9580 §5.2.3.7 that have a meaning here.
@@ -105,8 +107,8 @@ func readPGP(raw []byte) (*pgpSignature, error) {
 	if s.created.IsZero() {
 		return nil, badSignature("no creation time in the signed part of the signature")
 	}
-	if s.fingerprint == "" && s.keyID == 0 {
-		return nil, badSignature("the signature does not say whose it is")
+	if err := s.oneIssuer(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -226,10 +228,11 @@ func (s *pgpSignature) subpacket(kind byte, content []byte, where subpacketArea)
 			return badSignature("a damaged issuer fingerprint")
 		}
 		fingerprint := strings.ToUpper(hex.EncodeToString(content[1:]))
-		if s.fingerprint != "" && s.fingerprint != fingerprint {
-			return badSignature("two different issuers")
+		if where == hashedArea {
+			s.fingerprint = fingerprint
+		} else {
+			s.hint = fingerprint
 		}
-		s.fingerprint = fingerprint
 	case kind == subIssuer:
 		if len(content) != 8 {
 			return badSignature("a damaged issuer")
@@ -271,10 +274,49 @@ func (s *pgpSignature) verify(key *keys.SigningKey, parts ...[]byte) error {
 
 // issuer is what is shown of an issuer whose key is not known.
 func (s *pgpSignature) issuer() string {
-	if s.fingerprint != "" {
-		return s.fingerprint
+	if issuer := cmp.Or(s.fingerprint, s.hint); issuer != "" {
+		return issuer
 	}
 	return fmt.Sprintf("%016X", s.keyID)
+}
+
+// oneIssuer refuses a signature that names no issuer, or two.
+func (s *pgpSignature) oneIssuer() error {
+	if s.fingerprint == "" && s.keyID == 0 && s.hint == "" {
+		return badSignature("the signature does not say whose it is")
+	}
+	if s.fingerprint != "" && s.hint != "" && s.fingerprint != s.hint {
+		return badSignature("two different issuers")
+	}
+	if named := cmp.Or(s.fingerprint, s.hint); named != "" && s.keyID != 0 {
+		id := named[len(named)-16:]
+		if len(named) == 64 { // version 6: RFC 9580 §5.5.4.3
+			id = named[:16]
+		}
+		if id != fmt.Sprintf("%016X", s.keyID) {
+			return badSignature("two different issuers")
+		}
+	}
+	return nil
+}
+
+// of returns the key that the signature says it was made with: by the signed
+// fingerprint, or else, as older programs have it, by the key id, which index
+// lets no two keys share. nil: the policy does not have it.
+func (s *pgpSignature) of(p *Policy) *authority {
+	var a *authority
+	switch {
+	case s.fingerprint != "":
+		a = p.byFingerprint[s.fingerprint]
+	case s.keyID != 0:
+		a = p.byKeyID[s.keyID]
+	default:
+		a = p.byFingerprint[s.hint]
+	}
+	if a != nil && s.hint != "" && a.pgp.Fingerprint != s.hint {
+		return nil
+	}
+	return a
 }
 
 // A reader takes bytes from the front of data; failed says that there were too

@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"crypto"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +114,12 @@ func TestSemanticsTable(t *testing.T) {
 		{"unknown signer", at(mallory, 10), alice, Untrusted},
 		{"handmade", made(alice.standard(day(10))), alice, OK},
 		{"claims alice, made by mallory", func(b []byte) []byte { return mallory.forge(b, alice.standard(day(10))) }, alice, BadSignature},
+		{"key id only", made(handmade{hashed: append(alice.standard(day(10)).hashed[1:], alice.keyID())}), alice, OK},
+		{"key id of somebody else", made(handmade{hashed: alice.standard(day(10)).hashed[1:], unhashed: [][]byte{mallory.keyID()}}), alice, Untrusted},
+		{"fingerprint not signed", made(handmade{hashed: alice.standard(day(10)).hashed[1:], unhashed: alice.standard(day(10)).hashed[:1]}), alice, OK},
+		{"fingerprint not signed, of somebody else", made(handmade{hashed: alice.standard(day(10)).hashed[1:], unhashed: mallory.standard(day(10)).hashed[:1]}), alice, Untrusted},
+		{"key id and fingerprint of two", made(handmade{hashed: alice.standard(day(10)).hashed, unhashed: [][]byte{mallory.keyID()}}), alice, BadSignature},
+		{"key id and fingerprint of two, neither signed", made(handmade{hashed: alice.standard(day(10)).hashed[1:], unhashed: [][]byte{alice.keyID(), mallory.standard(day(10)).hashed[0]}}), alice, BadSignature},
 		{"key id only, not signed", made(handmade{hashed: alice.standard(day(10)).hashed[1:], unhashed: [][]byte{alice.keyID()}}), alice, OK},
 		{"no issuer", made(handmade{hashed: alice.standard(day(10)).hashed[1:]}), alice, BadSignature},
 		{"no time in the signed area", made(handmade{hashed: alice.standard(day(10)).hashed[:1], unhashed: alice.standard(day(10)).hashed[1:]}), alice, BadSignature},
@@ -126,6 +133,52 @@ func TestSemanticsTable(t *testing.T) {
 				t.Errorf("code = %v (%s), want %v", a.code, a.why, test.want)
 			}
 		})
+	}
+}
+
+// TestKeyIDFallback: a signature without a signed fingerprint goes by the key
+// id, and so no two keys of a policy may share one; by its fingerprint it finds
+// the key all the same (TRUST.md §4.1 rule 2).
+func TestKeyIDFallback(t *testing.T) {
+	alice, bob := newPerson(t, "alice"), newPerson(t, "bob")
+	twin := *bob.cert().Keys[0] // no two real keys are known to share an id
+	twin.KeyID = alice.cert().Keys[0].KeyID
+	cert := *bob.cert()
+	cert.Keys = []*keys.SigningKey{&twin}
+	p := &Policy{Signers: []*Signer{{Name: "alice", Cert: alice.cert(), line: 3}, {Name: "bob", Cert: &cert, line: 5}}}
+	var bad *ConfigError
+	if err := p.index(); !errors.As(err, &bad) || bad.Line != 5 || !strings.Contains(err.Error(), "different keys with one id") ||
+		!strings.Contains(err.Error(), alice.cert().Fingerprint) || !strings.Contains(err.Error(), cert.Fingerprint) {
+		t.Errorf("index() of two keys with one id = %v, want a *ConfigError at line 5 with both fingerprints", err)
+	}
+	if _, err := (&Policy{Signers: p.Signers[:1]}).Extend(Signer{Name: "bob", Cert: &cert}); !errors.As(err, &bad) {
+		t.Errorf("Extend() by a key with the same id = %v, want a *ConfigError", err)
+	}
+	p = &Policy{Signers: []*Signer{p.Signers[0], {Name: "bob", Cert: bob.cert()}}}
+	if err := p.index(); err != nil {
+		t.Fatal(err)
+	}
+	id, fpr := p.Signers[0].Cert.Keys[0].KeyID, p.Signers[0].Cert.Fingerprint
+	other := p.Signers[1].Cert.Fingerprint
+	for name, test := range map[string]struct {
+		sig  pgpSignature
+		want string
+	}{
+		"fingerprint":                     {pgpSignature{fingerprint: fpr}, "alice"},
+		"key id":                          {pgpSignature{keyID: id}, "alice"},
+		"key id, other's unsigned":        {pgpSignature{keyID: id, hint: other}, ""},
+		"unsigned fingerprint":            {pgpSignature{hint: other}, "bob"},
+		"unknown fingerprint, known id":   {pgpSignature{fingerprint: strings.Repeat("0", 24) + fpr[24:], keyID: id}, ""},
+		"unknown fingerprint, not signed": {pgpSignature{hint: strings.Repeat("0", 24) + fpr[24:], keyID: id}, ""},
+		"unknown id":                      {pgpSignature{keyID: id + 1}, ""},
+	} {
+		got := ""
+		if a := test.sig.of(p); a != nil {
+			got = a.signer.Name
+		}
+		if got != test.want {
+			t.Errorf("%s: of() = %q, want %q", name, got, test.want)
+		}
 	}
 }
 
@@ -157,8 +210,8 @@ func TestKeyAlgorithms(t *testing.T) {
 	}
 }
 
-// TestWeakKeys: a key that is too weak cannot be made a signer.
-func TestWeakKeys(t *testing.T) {
+// TestA28WeakKeys: a key that is too weak cannot be made a signer.
+func TestA28WeakKeys(t *testing.T) {
 	for name, config := range map[string]func(*packet.Config){
 		"RSA with 1024 bits": func(c *packet.Config) { c.Algorithm, c.RSABits, c.MinRSABits = packet.PubKeyAlgoRSA, 1024, 512 },
 		"secp256k1":          func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveSecP256k1 },
@@ -173,38 +226,8 @@ func TestWeakKeys(t *testing.T) {
 	}
 }
 
-// TestHardRevocation: a key that was compromised, or revoked without a reason,
-// counts for nothing, but for what the policy exempts.
-func TestHardRevocation(t *testing.T) {
-	for _, reason := range []packet.ReasonForRevocation{packet.NoReason, packet.KeyCompromised} {
-		w := newWorld(t)
-		alice := newPerson(t, "alice")
-		root := w.commit(alice, day(1))
-		old := w.commit(alice, day(2), root)
-		later := w.commit(alice, day(3), old)
-		if err := alice.entity.Revoke(reason, "", alice.at(day(100))); err != nil {
-			t.Fatal(err)
-		}
-		w.signer(alice)
-		conf := w.conf.String()
-		w.repo("introduction = " + string(root))
-		w.want(w.policy(), nil, w.publish(branch("main", old)), "main", BadTime)
-
-		w.conf.Reset()
-		w.conf.WriteString(conf)
-		w.repo("introduction = "+string(root), "checkpoint = "+string(old))
-		w.want(w.policy(), nil, w.publish(branch("main", old)), "main", OK)
-		w.want(w.policy(), nil, w.publish(branch("main", later)), "main", BadTime)
-
-		w.conf.Reset()
-		w.conf.WriteString(conf)
-		w.repo("introduction = "+string(root), "good = "+string(old))
-		w.want(w.policy(), nil, w.publish(branch("main", old)), "main", OK)
-	}
-}
-
-// TestPacketGrammar has what a signature packet may not look like.
-func TestPacketGrammar(t *testing.T) {
+// TestA29PacketGrammar has what a signature packet may not look like.
+func TestA29PacketGrammar(t *testing.T) {
 	alice := newPerson(t, "alice")
 	good := alice.sign([]byte("x"), day(1))
 	if _, err := parsePGP(good); err != nil {

@@ -432,7 +432,12 @@ func (p *Policy) index() error {
 		}
 		for _, k := range s.Cert.Keys {
 			if other, ok := p.byKeyID[k.KeyID]; ok {
-				return &ConfigError{Line: s.line, Reason: fmt.Sprintf("signers %q and %q have keys with the same id %016X", other.signer.Name, s.Name, k.KeyID)}
+				reason := fmt.Sprintf("signers %q and %q have the same key %s", other.signer.Name, s.Name, k.Fingerprint)
+				if other.pgp.Fingerprint != k.Fingerprint {
+					reason = fmt.Sprintf("signers %q and %q have different keys with one id %016X, which a signature may go by: %s and %s",
+						other.signer.Name, s.Name, k.KeyID, other.pgp.Fingerprint, k.Fingerprint)
+				}
+				return &ConfigError{Line: s.line, Reason: reason}
 			}
 			a := &authority{signer: s, pgp: k}
 			p.byFingerprint[k.Fingerprint] = a
