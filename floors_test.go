@@ -6,12 +6,16 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/semver"
 )
 
 const module = "github.com/gitpeer/gitpeer"
@@ -277,5 +281,37 @@ func TestCheck(t *testing.T) {
 		if e, err := parser.ParseExpr(expr); err != nil || isGitCommand(e) != want {
 			t.Errorf("isGitCommand(%s) = %v, %v, want %v", expr, !want, err, want)
 		}
+	}
+}
+
+// TestA45Versions: below these versions are holes that TRUST.md counts on being
+// closed (TRUST.md §5, A45; DESIGN.md §7).
+func TestA45Versions(t *testing.T) {
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.Parse("go.mod", text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := make(map[string]string)
+	for _, r := range mod.Require {
+		have[r.Mod.Path] = r.Mod.Version
+	}
+	for path, floor := range map[string]string{
+		"github.com/ProtonMail/go-crypto": "v1.5.2",
+		"github.com/cloudflare/circl":     "v1.6.3",
+		"github.com/go-git/go-git/v5":     "v5.19.2",
+		"github.com/anacrolix/dht/v2":     "v2.24.0",
+		"github.com/anacrolix/torrent":    "v1.61.0",
+		"github.com/pjbgf/sha1cd":         "v0.6.0",
+	} {
+		if semver.Compare(have[path], floor) < 0 {
+			t.Errorf("%s is at %q, want %s or later", path, have[path], floor)
+		}
+	}
+	for _, r := range mod.Replace {
+		t.Errorf("go.mod replaces %s", r.Old.Path)
 	}
 }

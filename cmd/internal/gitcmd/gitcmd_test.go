@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -266,5 +267,36 @@ func TestTail(t *testing.T) {
 	}
 	if fmt.Fprint(tl, "fatal: end"); tl.String() != "end" || len(tl.b) > 30 {
 		t.Errorf("tail = %q in %d bytes, want the end in few", tl, len(tl.b))
+	}
+}
+
+// TestA33NoOptions: what came from outside and looks like an option of git is a
+// name that nothing has, and runs nothing.
+func TestA33NoOptions(t *testing.T) {
+	r := newRepository(t)
+	r.commit("one")
+	repo := r.repo()
+	out := filepath.Join(t.TempDir(), "out")
+	for _, name := range []string{"-x", "--help", "--output=" + out, "--upload-pack=touch " + out, "--exec=touch " + out, "--all", "--stdin"} {
+		if oids, err := repo.Resolve(t.Context(), []string{name}); err != nil || oids[0] != "" {
+			t.Errorf("Resolve(%q) = %v, %v, want no object", name, oids, err)
+		}
+		if full, err := repo.FullName(t.Context(), name); err != nil || full != "" {
+			t.Errorf("FullName(%q) = %q, %v, want none", name, full, err)
+		}
+		if list, err := repo.Refs(t.Context(), name); err == nil {
+			t.Errorf("Refs(%q) = %v, want an error", name, list)
+		}
+		if list, err := repo.Refs(t.Context(), "refs/heads/", name); err != nil || len(list) != 1 {
+			t.Errorf("Refs(refs/heads/, %q) = %v, %v, want main alone", name, list, err)
+		}
+	}
+	for _, oid := range []refs.OID{"--all", "-n1", "--output=x"} {
+		if err := repo.PackObjects(t.Context(), []refs.OID{oid}, nil, io.Discard); err == nil {
+			t.Errorf("PackObjects(%q) = nil, want an error", oid)
+		}
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("an option was taken for one")
 	}
 }
