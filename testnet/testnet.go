@@ -71,8 +71,14 @@ func New(t TB, o Options) *Network {
 // Loopback starts count nodes on UDP ports of 127.0.0.1 that the system
 // picks, their tables filled. The caller closes the network.
 func Loopback(ctx context.Context, count int) (*Network, error) {
+	return Listen(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), count)
+}
+
+// Listen is [Loopback] on another address of this machine, such as one of a
+// network namespace that other namespaces reach.
+func Listen(ctx context.Context, addr netip.Addr, count int) (*Network, error) {
 	n := newNetwork(Options{Nodes: count, Seed: rand.Uint64()}, func() (net.PacketConn, error) {
-		return net.ListenPacket("udp4", "127.0.0.1:0")
+		return net.ListenPacket("udp4", netip.AddrPortFrom(addr, 0).String())
 	})
 	if err := n.start(ctx); err != nil {
 		n.Close()

@@ -55,6 +55,7 @@ func TestExitStatus(t *testing.T) {
 		{[]string{"status"}, 75, "no gitpeer node is running"},
 		{[]string{"stop"}, 0, ""},
 		{[]string{"testnet", "--nodes", "0"}, 2, "from 1 to 1000"},
+		{[]string{"testnet", "--listen", "example.org"}, 2, "not an IPv4 address"},
 		{[]string{"testnet", "--nodes", "x"}, 2, "hint: gitpeer help testnet\n"},
 		{[]string{"trust"}, 2, "an argument is missing"},
 		{[]string{"trust", "show", "nobody"}, 2, "hint: gitpeer trust list\n"},

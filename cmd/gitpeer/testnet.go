@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,7 +18,7 @@ import (
 
 func testnetCommand() *command {
 	return &command{
-		name: "testnet", args: "[--nodes N] [-- COMMAND...]", short: "run a small DHT on this machine",
+		name: "testnet", args: "[--nodes N] [--listen ADDRESS] [-- COMMAND...]", short: "run a small DHT on this machine",
 		long: `Runs a DHT of its own on 127.0.0.1, to try things out. The first line on
 standard output is
 
@@ -31,6 +32,9 @@ output is printed, and the exit status is the command's. Nodes that the
 command starts in the background it has to end (gitpeer stop).
 
     --nodes N        number of nodes (default 20, at most 1000)
+    --listen ADDRESS
+                     an address of this machine other than 127.0.0.1, for
+                     nodes in several network namespaces
 `,
 		run: runTestnet,
 	}
@@ -42,6 +46,7 @@ const maxTestnet = 1000
 func runTestnet(ctx context.Context, e *env, args []string) error {
 	f := newFlags("testnet")
 	nodes := f.Int("nodes", 20, "")
+	listen := f.String("listen", "127.0.0.1", "")
 	argv, err := f.parse(args, 0, many)
 	if err != nil {
 		return err
@@ -49,14 +54,18 @@ func runTestnet(ctx context.Context, e *env, args []string) error {
 	if *nodes < 1 || *nodes > maxTestnet {
 		return ui.Usagef("testnet", "--nodes is from 1 to %d", maxTestnet)
 	}
-	network, err := testnet.Loopback(ctx, *nodes)
+	addr, err := netip.ParseAddr(*listen)
+	if err != nil || !addr.Is4() {
+		return ui.Usagef("testnet", "--listen %q is not an IPv4 address", *listen)
+	}
+	network, err := testnet.Listen(ctx, addr, *nodes)
 	if err != nil {
 		return err
 	}
 	defer network.Close()
 	bootstrap := strings.Join(network.Bootstrap(), ",")
 	if len(argv) > 0 {
-		return e.child(ctx, argv, "GITPEER_BOOTSTRAP="+bootstrap, "GITPEER_LISTEN=127.0.0.1:0")
+		return e.child(ctx, argv, "GITPEER_BOOTSTRAP="+bootstrap, "GITPEER_LISTEN="+netip.AddrPortFrom(addr, 0).String())
 	}
 	e.ui.Printf("bootstrap %s\n", bootstrap)
 	if err := e.ui.OutputError(); err != nil {
