@@ -16,7 +16,7 @@ RACE    = CGO_ENABLED=1 $(GO) test -race -tags disable_libutp,nosqlite
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: build install demo test check fmt vet lint vuln race tidy fuzz bench histories interop soak clean
+.PHONY: build install demo test check fmt vet lint vuln race tidy fuzz bench bench-programs histories interop soak clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/gitpeer ./cmd/git-remote-gitpeer
@@ -67,6 +67,21 @@ fuzz:
 
 bench:
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -cpu 1,2 -timeout 30m ./...
+	@test -n "$(REPOS)" || echo 'Whole programs beside git daemon and libtorrent, over links: make bench-programs REPOS="medium=DIR git=DIR"'
+
+# gitpeer beside git daemon and libtorrent, as users run them: docs/bench has the
+# results. REPOS are bare repositories, as NAME=DIR, the medium one first.
+ROUNDS ?= 5
+ONLY   ?= .
+bench-programs: build
+	@test -n "$(REPOS)" || { echo 'make bench-programs REPOS="medium=DIR git=DIR" [ROUNDS=n] [ONLY=regexp]'; exit 2; }
+	@need=; for p in ip:iproute2 ethtool:ethtool gnuplot:gnuplot-nox; do command -v $${p%:*} >/dev/null || need="$$need $${p#*:}"; done; \
+	/usr/bin/python3 -c 'import libtorrent' 2>/dev/null || need="$$need python3-libtorrent"; \
+	if [ -n "$$need" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $$need; \
+		else echo "missing:$$need"; fi; fi
+	$(BUILD) -o bin/ ./cmd/internal/bench
+	bin/bench -bin bin -rounds $(ROUNDS) -only '$(ONLY)' $(addprefix -repo ,$(REPOS))
 
 # The policy engine on histories that others wrote, against git: DIR is a folder
 # of bare repositories, NAME.git or OWNER+NAME/repo. SAMPLE is how many accepted

@@ -13,6 +13,7 @@
 //
 //	floor 4  cmd/gitpeer             the command
 //	         cmd/git-remote-gitpeer  what git runs for gitpeer:// URLs
+//	         cmd/internal/bench      measures the programs beside git daemon and libtorrent
 //	         cmd/internal/ui         the one that prints
 //	         cmd/internal/node       the process that owns network and store
 //	         cmd/internal/gpg        keys out of the user's gpg keyring

@@ -37,6 +37,7 @@ var levels = map[string]int{
 	"cmd/internal/gpg":       41,
 	"cmd/internal/node":      42,
 	"cmd/internal/ui":        43,
+	"cmd/internal/bench":     44,
 	"cmd/gitpeer":            44,
 	"cmd/git-remote-gitpeer": 44,
 }

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A site is a network with a DHT, git daemons and a publisher on one host, and
+// other hosts to read from.
+type site struct {
+	bootstrap     string
+	plain, bitmap *gitDaemon
+	published     *published
+	readers       []*host
+	lab           *lab // nil if everything is on loopback
+	stop          func() error
+}
+
+// loopback is a site on this machine's loopback interface.
+func (l *bench) loopback(ctx context.Context, r *repository) (*site, error) {
+	h := here()
+	return l.newSite(ctx, r, &site{readers: []*host{h}}, h, h)
+}
+
+// linked is a site of namespaces: the DHT, the origin and readers, all with the
+// same delay to each other.
+func (l *bench) linked(ctx context.Context, r *repository, origin link, readers []link) (*site, error) {
+	lab, err := newLab(ctx, 10*time.Millisecond, append([]link{{}, origin}, readers...))
+	if err != nil {
+		return nil, err
+	}
+	return l.newSite(ctx, r, &site{lab: lab, readers: lab.hosts[2:]}, lab.hosts[0], lab.hosts[1])
+}
+
+func (l *bench) newSite(ctx context.Context, r *repository, s *site, dht, origin *host) (*site, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s.stop = func() error {
+		var errs []error
+		if s.published != nil {
+			errs = append(errs, s.published.person.leave(ctx))
+		}
+		cancel()
+		if s.lab != nil {
+			errs = append(errs, s.lab.close())
+		}
+		return errors.Join(errs...)
+	}
+	var err error
+	if s.bootstrap, err = l.testnet(ctx, dht); err == nil {
+		s.plain, err = l.serveGit(ctx, origin, filepath.Dir(r.plain), 19418)
+	}
+	if err == nil {
+		s.bitmap, err = l.serveGit(ctx, origin, filepath.Dir(r.bitmap), 19419)
+	}
+	if err == nil {
+		s.published, err = l.publisher(ctx, origin, s.bootstrap, r.plain)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+// cloneMode is how a clone is made.
+type cloneMode struct {
+	name string
+	args []string
+}
+
+func cloneModes() []cloneMode {
+	return []cloneMode{{"bare", []string{"--bare"}}, {"checkout", nil}}
+}
+
+// clone measures clones on loopback, one seeder.
+func (l *bench) clone(ctx context.Context, r *repository) error {
+	s, err := l.loopback(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	for range l.rounds {
+		for _, mode := range cloneModes() {
+			if err := l.cloneRound(ctx, r, s, mode, config{"link=loopback", "mode=" + mode.name}); err != nil {
+				return err
+			}
+		}
+		if err := l.movePack(ctx, r, s, config{"link=loopback", "mode=pack"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkClone measures clones over 100 Mbit/s with a round trip of 20 ms.
+func (l *bench) linkClone(ctx context.Context, r *repository) error {
+	wire := link{100 * mbit, 100 * mbit}
+	s, err := l.linked(ctx, r, wire, []link{wire})
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	for range l.rounds {
+		if err := l.cloneRound(ctx, r, s, cloneModes()[0], config{"link=100mbit-20ms", "mode=bare"}); err != nil {
+			return err
+		}
+		if err := l.movePack(ctx, r, s, config{"link=100mbit-20ms", "mode=pack"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cloneRound takes one sample of each way to clone.
+func (l *bench) cloneRound(ctx context.Context, r *repository, s *site, mode cloneMode, c config) error {
+	c = append(config{"repo=" + r.Name}, c...)
+	for _, native := range []struct {
+		by     string
+		daemon *gitDaemon
+	}{{"git", s.plain}, {"git-bitmap", s.bitmap}} {
+		v, err := l.cloneByGit(ctx, s.readers[0], native.daemon, native.daemon.url+r.Name+".git", mode.args)
+		if err != nil {
+			return err
+		}
+		l.emit(sample{"Clone", append(c, "by="+native.by), v})
+	}
+	v, err := l.cloneByGitpeer(ctx, s, mode.args)
+	if err != nil {
+		return err
+	}
+	l.emit(sample{"Clone", append(c, "by=gitpeer"), v})
+	return nil
+}
+
+func (l *bench) cloneByGit(ctx context.Context, h *host, d *gitDaemon, url string, args []string) (map[string]float64, error) {
+	dst, err := os.MkdirTemp(l.dir, "clone-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dst)
+	before, err := d.cpu()
+	if err != nil {
+		return nil, err
+	}
+	out, err := h.run(ctx, []string{"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull},
+		append(append([]string{"git", "clone", "-q"}, args...), url, dst)...)
+	if err != nil {
+		return nil, err
+	}
+	time.Sleep(200 * time.Millisecond) // until the daemon has seen its child end
+	after, err := d.cpu()
+	return map[string]float64{"s": out.Wall.Seconds(), "cpu-s": out.CPU.Seconds(), "server-s": (after - before).Seconds()}, err
+}
+
+// cloneByGitpeer clones as somebody whose computer has never run gitpeer: the
+// start of the node is part of it.
+func (l *bench) cloneByGitpeer(ctx context.Context, s *site, args []string) (map[string]float64, error) {
+	p, err := l.reader(ctx, s.readers[0], s.bootstrap, s.published.url)
+	if err != nil {
+		return nil, err
+	}
+	defer p.leave(ctx)
+	before, err := s.published.node.cpu()
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.run(ctx, append(append([]string{"git", "clone", "-q"}, args...), s.published.url, filepath.Join(p.dir, "clone"))...)
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.published.node.cpu()
+	if err != nil {
+		return nil, err
+	}
+	node, err := p.node()
+	if err != nil {
+		return nil, err
+	}
+	own, err := node.cpu()
+	if err != nil {
+		return nil, err
+	}
+	v := map[string]float64{"s": out.Wall.Seconds(), "cpu-s": (out.CPU + own).Seconds(), "server-s": (after - before).Seconds()}
+	return v, errors.Join(peak(v, "MB", node), peak(v, "server-MB", s.published.node))
+}
+
+// peak notes the peak memory of a process.
+func peak(v map[string]float64, unit string, p process) error {
+	bytes, err := p.peak()
+	v[unit] = float64(bytes) / 1e6
+	return err
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A bench is one run of the program.
+type bench struct {
+	dir    string // for everything that is made; removed at the end
+	bin    string // where gitpeer and git-remote-gitpeer are
+	rounds int
+	only   *regexp.Regexp
+	repos  []*repository
+	raw    io.Writer
+}
+
+// emit writes a sample down as soon as it is taken.
+func (l *bench) emit(s sample) {
+	fmt.Fprintln(l.raw, s)
+	fmt.Fprintln(os.Stderr, s)
+}
+
+// A scenario measures one thing on one repository.
+type scenario struct {
+	name    string
+	measure func(*bench, context.Context, *repository) error
+}
+
+func scenarios() []scenario {
+	return []scenario{
+		{"Clone", (*bench).clone}, {"LinkClone", (*bench).linkClone}, {"Crowd", (*bench).crowd},
+		{"OriginDies", (*bench).originDies}, {"Fetch", (*bench).fetch}, {"Publish", (*bench).publish},
+	}
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	asSwitch := flags.Duration("switch", -1, "be the switch of a lab, with this `delay` (of use to bench itself)")
+	report := flags.String("report", "", "write the report of a `file` of samples, and measure nothing")
+	out := flags.String("out", "docs/bench", "`directory` for raw.txt, README.md and the plots")
+	only := flags.String("only", ".", "run the scenarios that match this `regexp`")
+	l := &bench{}
+	flags.IntVar(&l.rounds, "rounds", 5, "samples of each kind")
+	flags.StringVar(&l.bin, "bin", "bin", "`directory` of the programs")
+	flags.Func("repo", "`NAME=DIR` of a repository, the medium one first", func(text string) error {
+		name, dir, ok := strings.Cut(text, "=")
+		if !ok || name == "" || strings.ContainsAny(name, "/ ") {
+			return errors.New("NAME=DIR is wanted")
+		}
+		l.repos = append(l.repos, &repository{Name: name, from: dir})
+		return nil
+	})
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case *asSwitch >= 0:
+		return runSwitch(*asSwitch, os.Stdin, os.Stdout)
+	case *report != "":
+		return writeReport(ctx, *report, *out)
+	case len(l.repos) == 0:
+		return errors.New("name a repository: make bench REPOS=\"medium=DIR git=DIR\"")
+	}
+	if l.only, err = regexp.Compile(*only); err != nil {
+		return err
+	}
+	return l.all(ctx, *out)
+}
+
+// all runs the scenarios and writes the report.
+func (l *bench) all(ctx context.Context, out string) (err error) {
+	if l.bin, err = filepath.Abs(l.bin); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(l.bin, "git-remote-gitpeer")); err != nil {
+		return fmt.Errorf("%w; run make build", err)
+	}
+	if l.dir, err = os.MkdirTemp("", "gitpeer-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(l.dir)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	raw, err := os.OpenFile(filepath.Join(out, "raw.txt"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	l.raw = raw
+	fmt.Fprintf(raw, "\n%s", machine(ctx))
+	for _, r := range l.repos {
+		if err := l.prepare(ctx, r); err != nil {
+			return err
+		}
+	}
+	var failed []error
+	for _, s := range scenarios() {
+		for _, r := range l.repos {
+			if !l.only.MatchString(s.name + "/" + r.Name) {
+				continue
+			}
+			if err := s.measure(l, ctx, r); err != nil {
+				failed = append(failed, fmt.Errorf("%s of %s: %w", s.name, r.Name, err))
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(append(failed, raw.Sync(), writeReport(ctx, raw.Name(), out))...)
+}
+
+// machine describes where and with what is measured, as lines of a benchmark
+// file's configuration.
+func machine(ctx context.Context) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "date: %s\n", time.Now().UTC().Format(time.DateOnly))
+	for _, line := range []struct {
+		key  string
+		args []string
+	}{
+		{"kernel", []string{"uname", "-srm"}},
+		{"cpu", []string{"sh", "-c", "echo $(nproc) × $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"}},
+		{"git", []string{"git", "version"}},
+		{"go", []string{"go", "version"}},
+		{"commit", []string{"git", "describe", "--always", "--dirty"}},
+	} {
+		out, err := exec.CommandContext(ctx, line.args[0], line.args[1:]...).Output()
+		if err != nil {
+			out = []byte("unknown")
+		}
+		fmt.Fprintf(&b, "%s: %s\n", line.key, strings.TrimSpace(string(out)))
+	}
+	return b.String()
+}

@@ -1,0 +1,44 @@
+"""Moves one file by libtorrent, to measure beside: seed FILE TORRENT ADDRESS:PORT,
+or get TORRENT DIR ADDRESS SEED… (all as ADDRESS:PORT), which ends when it has it."""
+import os, sys, time
+import libtorrent as lt
+
+
+def session(listen):
+    return lt.session({
+        "listen_interfaces": listen, "enable_dht": False, "enable_lsd": False, "enable_upnp": False,
+        "enable_natpmp": False, "allow_multiple_connections_per_ip": True, "alert_mask": 0,
+        "connection_speed": 200, "min_reconnect_time": 1, "peer_connect_timeout": 3,
+    })
+
+
+def seed(path, torrent, listen):
+    storage = lt.file_storage()
+    lt.add_files(storage, path)
+    make = lt.create_torrent(storage, 1 << 20, flags=lt.create_torrent.v1_only)
+    lt.set_piece_hashes(make, os.path.dirname(path))
+    with open(torrent, "wb") as out:
+        out.write(lt.bencode(make.generate()))
+    ses = session(listen)
+    handle = ses.add_torrent({"ti": lt.torrent_info(torrent), "save_path": os.path.dirname(path),
+                              "flags": lt.torrent_flags.seed_mode})
+    handle.set_upload_limit(-1)
+    print("ready", flush=True)
+    sys.stdin.read()
+
+
+def get(torrent, into, listen, peers):
+    ses = session(listen)
+    handle = ses.add_torrent({"ti": lt.torrent_info(torrent), "save_path": into, "flags": lt.torrent_flags.update_subscribe})
+    for peer in peers:
+        address, port = peer.rsplit(":", 1)
+        handle.connect_peer((address, int(port)))
+    while not handle.status().is_seeding:
+        time.sleep(0.01)
+    print("done", flush=True)
+
+
+if sys.argv[1] == "seed":
+    seed(*sys.argv[2:5])
+else:
+    get(sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:])
