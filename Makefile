@@ -67,7 +67,8 @@ fuzz:
 
 bench:
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -cpu 1,2 -timeout 30m ./...
-	@test -n "$(REPOS)" || echo 'Whole programs beside git daemon and libtorrent, over links: make bench-programs REPOS="medium=DIR git=DIR"'
+	@if [ -n "$(REPOS)" ]; then $(MAKE) bench-programs; else \
+		echo 'whole programs beside git daemon and libtorrent, over links: make bench REPOS="medium=DIR git=DIR"'; fi
 
 # gitpeer beside git daemon and libtorrent, as users run them: docs/bench has the
 # results. REPOS are bare repositories, as NAME=DIR, the medium one first.

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -92,8 +91,6 @@ func (p process) peak() (int64, error) {
 	kib, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 	return kib << 10, err
 }
-
-func (p process) end() error { return syscall.Kill(p.pid, syscall.SIGTERM) }
 
 // A person has a home, a node, and a host to be on.
 type person struct {
