@@ -311,8 +311,12 @@ func (c *checking) explainRefs(one *checked, told map[refs.OID]bool) {
 	}
 }
 
-// suited refuses a repository whose history is cut off.
+// suited refuses a repository that lacks a part of its history, or objects.
 func (c *checking) suited(ctx context.Context, t *target) error {
+	if t.work.Partial && c.mode != trust.ModeTip {
+		return &ui.UsageError{Message: fmt.Sprintf("%s is a partial clone: what it lacks, git would ask for in the midst of the check; --mode tip checks only what the refs point at", t.name),
+			Hint: "git fetch --refetch --no-filter && git config --unset remote.origin.promisor    # or clone it anew, without --filter"}
+	}
 	if t.work.Shallow && c.mode != trust.ModeTip {
 		return &ui.UsageError{Message: fmt.Sprintf("the history of %s is cut off (a shallow clone), so it cannot be checked; --mode tip checks only what the refs point at", t.name),
 			Hint: "git fetch --unshallow    # in CI: fetch-depth 0"}
