@@ -206,3 +206,25 @@ func TestA30WrongID(t *testing.T) {
 	w.want(p, pins, w.publish(branch("main", id)), "main", Malformed)
 	w.want(p, pins, w.publish(branch("main", w.commit(alice, day(3), id))), "main", Malformed)
 }
+
+// TestA40ChainLaunders: in mode chain, what was accepted once is remembered with
+// its first parents alone. What it merged cannot become a branch of its own.
+func TestA40ChainLaunders(t *testing.T) {
+	w := newWorld(t)
+	alice := newPerson(t, "alice")
+	w.signer(alice)
+	root := w.commit(alice, day(1))
+	w.repo("introduction = " + string(root))
+	w.rule("chain", "ref = refs/*", "mode = chain", "signers = alice")
+	p := w.policy()
+	first := w.commit(alice, day(2), root)
+	foreign := w.commit(nil, day(2), root)
+	merge := w.commit(alice, day(3), first, foreign)
+	pins := w.accept(p, nil, w.publish(branch("main", merge)))
+	for _, known := range []*Pins{nil, pins, pins.WithoutCache()} {
+		w.want(p, known, w.publish(branch("main", merge), branch("x", foreign)), "x", Unsigned)
+		w.want(p, known, w.publish(branch("main", merge), branch("x", w.commit(alice, day(4), foreign))), "x", Unsigned)
+		w.want(p, known, w.publish(branch("main", merge), branch("x", first)), "x", OK)
+		w.want(p, known, w.publish(branch("main", w.commit(alice, day(4), merge))), "main", OK)
+	}
+}

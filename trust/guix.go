@@ -61,13 +61,14 @@ func (q GuixQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 		return verdict
 	}
 	h := newHistory(&verifier{policy: policy, format: q.ObjectFormat, now: now, asGuix: true}, o)
-	h.trees = make(map[int32]refs.OID)
+	h.wantTrees()
 	g := &guix{h: h, lists: make(map[refs.OID]*guixList), each: q.Each}
 	bad, code, why := g.check(q)
 	verdict.Code, verdict.Why = code, printable(why)
 	if bad >= 0 {
-		verdict.Commit = h.commits[bad].oid
-		h.commits[bad].att.fill(&verdict)
+		verdict.Commit = h.oid(bad)
+		a, _ := h.attestation(bad)
+		a.fill(&verdict)
 	}
 	return verdict
 }
@@ -88,13 +89,13 @@ type guixList struct {
 // check visits every commit between introduction and tip.
 func (g *guix) check(q GuixQuery) (bad int32, code Code, why string) {
 	fail := func(i int32, code Code, why string) (int32, Code, string) {
-		return i, code, "commit " + string(g.h.commits[i].oid) + " " + why
+		return i, code, "commit " + string(g.h.oid(i)) + " " + why
 	}
 	intro, tip := g.h.id(q.Introduction), g.h.id(q.Tip)
 	if err := g.h.load(intro, forSignature); err != nil {
 		return fail(intro, objectCode(err), "cannot be read: "+err.Error())
 	}
-	switch a := g.h.commits[intro].att; {
+	switch a, _ := g.h.attestation(intro); {
 	case a.code != OK:
 		return fail(intro, a.code, a.why)
 	case !strings.EqualFold(a.by.fingerprint(), strings.ReplaceAll(q.Signer, " ", "")):
@@ -117,14 +118,15 @@ func (g *guix) check(q GuixQuery) (bad int32, code Code, why string) {
 		}
 		code, why := g.commit(i)
 		if g.each != nil {
-			told := Verdict{OID: g.h.commits[i].oid, Rule: "guix", Code: code, Why: printable(why)}
-			g.h.commits[i].att.fill(&told)
+			told := Verdict{OID: g.h.oid(i), Rule: "guix", Code: code, Why: printable(why)}
+			a, _ := g.h.attestation(i)
+			a.fill(&told)
 			g.each(told)
 		}
 		if code != OK {
 			return fail(i, code, why)
 		}
-		for _, p := range g.h.commits[i].parents {
+		for _, p := range g.h.parentsOf(i) {
 			ok, err := base.contains(p)
 			if err != nil {
 				return fail(p, objectCode(err), "cannot be read: "+err.Error())
@@ -149,18 +151,18 @@ func (g *guix) before(intro, tip int32, err error) (int32, Code, string) {
 	case err != nil:
 		return tip, objectCode(err), "its history cannot be read: " + err.Error()
 	case tip != intro:
-		return tip, Moved, "commit " + string(g.h.commits[tip].oid) + " does not descend from the introductory commit"
+		return tip, Moved, "commit " + string(g.h.oid(tip)) + " does not descend from the introductory commit"
 	}
 	return -1, OK, ""
 }
 
 // commit applies the rules to one commit.
 func (g *guix) commit(i int32) (Code, string) {
-	c := &g.h.commits[i]
-	if c.att.code != OK {
-		return c.att.code, c.att.why
+	a, _ := g.h.attestation(i)
+	if a.code != OK {
+		return a.code, a.why
 	}
-	parents := c.parents
+	parents := g.h.parentsOf(i)
 	var lists []*guixList
 	for _, p := range parents {
 		list, err := g.list(p)
@@ -176,7 +178,7 @@ func (g *guix) commit(i int32) (Code, string) {
 	if own == nil && slices.ContainsFunc(lists, func(l *guixList) bool { return l != nil }) {
 		return Untrusted, "removes " + guixFile
 	}
-	fingerprint := g.h.commits[i].att.by.fingerprint()
+	fingerprint := a.by.fingerprint()
 	if len(lists) == 0 || slices.ContainsFunc(lists, func(l *guixList) bool { return l == nil || !l.fingerprints[fingerprint] }) {
 		return Untrusted, "is signed by " + fingerprint + ", whom not all of its parents authorise"
 	}
@@ -223,13 +225,17 @@ func (g *guix) read(blob refs.OID) (*guixList, error) {
 
 // tree returns the tree of a commit.
 func (h *history) tree(i int32) (refs.OID, error) {
-	if _, ok := h.trees[i]; !ok {
-		h.commits[i].loaded = false // loaded before its tree was wanted
-		if err := h.load(i, forAncestry); err != nil {
-			return "", err
-		}
+	if err := h.load(i, forAncestry); err != nil {
+		return "", err
 	}
-	return h.trees[i], nil
+	number := int32(0)
+	if int(i) < h.trees.of.n {
+		number = *h.trees.of.at(i)
+	}
+	if number == 0 {
+		return "", &CorruptError{OID: h.oid(i), Reason: "its tree is not known"}
+	}
+	return h.trees.ids.oid(number - 1), nil
 }
 
 // file returns the content of a regular file at the root of a tree, nil if

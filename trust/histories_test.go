@@ -117,21 +117,27 @@ func survey(t testing.TB, r *bareRepo, p *Policy) *surveyed {
 	if err != nil {
 		t.Errorf("reading: %v", err)
 	}
-	for i := range yielded {
-		c := &h.commits[i]
-		if !c.attested {
+	n := 0
+	for i := range h.index.n {
+		if !yielded.has(i) {
+			continue
+		}
+		n++
+		oid := h.oid(i)
+		a, ok := h.attestation(i)
+		if !ok {
 			s.missing++
-			o, err := store.Read(c.oid)
+			o, err := store.Read(oid)
 			if err == nil {
 				err = v.examine(o, forSignature).err
 			}
-			t.Errorf("commit %s: %v", c.oid, err)
+			t.Errorf("commit %s: %v", oid, err)
 			continue
 		}
-		s.commits[c.oid] = &c.att
+		s.commits[oid] = &a
 	}
 	t.Logf("%d commits in %.1f s, %.1f s of processor time, with GOMAXPROCS=%d; resident peak %d MB, %d MB before",
-		len(yielded), took.Seconds(), busy.Seconds(), runtime.GOMAXPROCS(0), after>>20, before>>20)
+		n, took.Seconds(), busy.Seconds(), runtime.GOMAXPROCS(0), after>>20, before>>20)
 	return s
 }
 

@@ -3,6 +3,7 @@ package trust
 import (
 	"container/heap"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,26 +14,35 @@ import (
 // A history is the graph of the commits that one decision has looked at. Each
 // was hashed and parsed here; ancestry is followed over nothing else.
 //
-// A commit costs about 150 bytes, whatever its size.
+// A commit costs about 60 bytes, whatever its size.
 type history struct {
 	verifier *verifier
 	objects  Objects
 	mu       sync.Mutex // while stream runs: guards what follows
-	index    map[refs.OID]int32
-	commits  []commit
-	trees    map[int32]refs.OID // of the commits' trees; nil: not wanted
-	single   int                // reads one by one so far
-	streamed bool               // a whole ancestry was loaded; not done twice
+	index    *idTable
+	commits  chunks[commit]
+	parents  arena
+	kinds    map[attestation]uint32 // to the numbers in attested
+	attested []attestation          // the different ones, without their times; the first is none
+	trees    *treeList              // nil: not wanted
+	single   int                    // reads one by one so far
+	streamed bool                   // a whole ancestry was loaded; not done twice
 }
 
 // A commit is a node of the graph.
 type commit struct {
-	oid      refs.OID
-	parents  []int32
-	date     int64 // of the committer: orders walks, decides nothing
-	loaded   bool
-	attested bool
-	att      attestation
+	parents uint32 // in the arena
+	date    uint32 // of the committer, Unix seconds: orders walks, decides nothing
+	made    uint32 // the time of its signature, which has 32 bits in OpenPGP; 0: none
+	att     uint32 // in attested; 0: it is not yet
+	count   uint8  // of parents
+	loaded  bool
+}
+
+// A treeList has the trees of commits.
+type treeList struct {
+	ids *idTable
+	of  chunks[int32] // by commit: number in ids + 1; 0: not known
 }
 
 // maxSingle is how many commits are read one by one before the whole ancestry
@@ -40,18 +50,35 @@ type commit struct {
 const maxSingle = 2000
 
 func newHistory(v *verifier, o Objects) *history {
-	return &history{verifier: v, objects: o, index: make(map[refs.OID]int32)}
+	return &history{verifier: v, objects: o, index: newIDs(v.format), kinds: make(map[attestation]uint32), attested: make([]attestation, 1)}
 }
+
+// wantTrees makes the history remember the trees of the commits it loads.
+func (h *history) wantTrees() { h.trees = &treeList{ids: newIDs(h.verifier.format)} }
 
 // id returns the number of a commit, loaded or not.
 func (h *history) id(oid refs.OID) int32 {
-	i, ok := h.index[oid]
-	if !ok {
-		i = int32(len(h.commits))
-		h.index[oid] = i
-		h.commits = append(h.commits, commit{oid: oid})
-	}
+	i := h.index.number(oid)
+	h.commits.grow(int(h.index.n))
 	return i
+}
+
+// oid returns the id of a commit with a number.
+func (h *history) oid(i int32) refs.OID { return h.index.oid(i) }
+
+// parentsOf returns the parents of a loaded commit; they must not be changed.
+func (h *history) parentsOf(i int32) []int32 {
+	c := h.commits.at(i)
+	return h.parents.get(c.parents, c.count)
+}
+
+// attestation returns what the signature of a commit is worth; ok is false if
+// that is not known yet.
+func (h *history) attestation(i int32) (a attestation, ok bool) {
+	c := h.commits.at(i)
+	a = h.attested[c.att]
+	a.time = int64(c.made)
+	return a, c.att != 0
 }
 
 // A purpose says what a commit is loaded for.
@@ -109,36 +136,54 @@ func (v *verifier) examine(o Object, why purpose) (l loadedCommit) {
 // add enters an examined commit into the graph.
 func (h *history) add(l loadedCommit) {
 	i := h.id(l.oid)
-	if c := &h.commits[i]; c.loaded && (c.attested || l.att == nil) {
+	if c := h.commits.at(i); c.loaded && (c.att != 0 || l.att == nil) {
 		return
 	}
-	parents := make([]int32, len(l.parents))
+	var numbers [maxParents]int32
 	for k, oid := range l.parents {
-		parents[k] = h.id(oid)
+		numbers[k] = h.id(oid)
 	}
-	c := &h.commits[i]
-	c.parents, c.date, c.loaded = parents, l.date, true
-	if h.trees != nil {
-		h.trees[i] = l.tree
+	c := h.commits.at(i)
+	if !c.loaded {
+		c.parents, c.count = h.parents.add(numbers[:len(l.parents)]), uint8(len(l.parents))
+	}
+	c.date, c.loaded = uint32(max(0, min(l.date, math.MaxUint32))), true
+	if h.trees != nil && l.tree != "" {
+		h.trees.of.grow(int(h.index.n))
+		*h.trees.of.at(i) = h.trees.ids.number(l.tree) + 1
 	}
 	if l.att != nil {
-		c.attested, c.att = true, *l.att
+		c.att, c.made = h.kind(*l.att), uint32(l.att.time)
 	}
+}
+
+// kind returns the number of an attestation, its time aside: of the commits of a
+// history most have one of a few.
+func (h *history) kind(a attestation) uint32 {
+	a.time = 0
+	n, ok := h.kinds[a]
+	if !ok {
+		n = uint32(len(h.attested))
+		h.attested = append(h.attested, a)
+		h.kinds[a] = n
+	}
+	return n
 }
 
 // load makes sure that a commit is in the graph.
 func (h *history) load(i int32, why purpose) error {
-	c := &h.commits[i]
-	if c.loaded && (c.attested || why == forAncestry) {
+	c := h.commits.at(i)
+	if c.loaded && (c.att != 0 || why == forAncestry) {
 		return nil
 	}
 	h.single++
-	o, err := h.objects.Read(c.oid)
+	oid := h.oid(i)
+	o, err := h.objects.Read(oid)
 	if err != nil {
 		return err
 	}
-	if o.OID != c.oid {
-		return &CorruptError{OID: c.oid, Reason: fmt.Sprintf("the store answered with %q", o.OID)}
+	if o.OID != oid {
+		return &CorruptError{OID: oid, Reason: fmt.Sprintf("the store answered with %q", o.OID)}
 	}
 	l := h.verifier.examine(o, why)
 	if l.err != nil {
@@ -149,18 +194,18 @@ func (h *history) load(i int32, why purpose) error {
 }
 
 // has reports whether a commit needs no more work for the purpose.
-func (h *history) has(oid refs.OID, why purpose) bool {
-	i, ok := h.index[oid]
-	return ok && h.commits[i].loaded && (h.commits[i].attested || why == forAncestry)
+func (h *history) has(i int32, why purpose) bool {
+	c := h.commits.at(i)
+	return c.loaded && (c.att != 0 || why == forAncestry)
 }
 
 // stream loads what is reachable from tips and not from not, on all cores, and
 // returns the numbers of what was yielded. It is only a faster way of loading:
 // errors of single objects are left for load to find when the object turns out
 // to matter.
-func (h *history) stream(tips, not []refs.OID, why purpose) (map[int32]bool, error) {
+func (h *history) stream(tips, not []refs.OID, why purpose) (bitset, error) {
 	const batch = 64
-	yielded := make(map[int32]bool)
+	var yielded bitset
 	work := make(chan []Object)
 	done := make(chan []loadedCommit, runtime.GOMAXPROCS(0))
 	var workers, collector sync.WaitGroup
@@ -199,8 +244,9 @@ func (h *history) stream(tips, not []refs.OID, why purpose) (map[int32]bool, err
 				return err
 			}
 			h.mu.Lock()
-			yielded[h.id(o.OID)] = true
-			known := h.has(o.OID, why)
+			i := h.id(o.OID)
+			yielded.add(i)
+			known := h.has(i, why)
 			h.mu.Unlock()
 			if known {
 				continue
@@ -222,13 +268,14 @@ func (h *history) stream(tips, not []refs.OID, why purpose) (map[int32]bool, err
 type frontier struct {
 	h     *history
 	roots []int32
-	in    map[int32]bool // known to be in the ancestry, roots included
-	fresh []int32        // in, but not yet in queue: their dates are not known
-	queue dateQueue      // loaded, parents not yet in
+	in    bitset    // known to be in the ancestry, roots included
+	fresh []int32   // in, but not yet in queue: their dates are not known
+	queue dateQueue // loaded, parents not yet in
+	first bool      // only first parents are followed
 }
 
 func (h *history) frontier(roots []int32) *frontier {
-	f := &frontier{h: h, roots: roots, in: make(map[int32]bool, len(roots)), queue: dateQueue{h: h}}
+	f := &frontier{h: h, roots: roots, queue: dateQueue{h: h}}
 	for _, i := range roots {
 		f.reach(i)
 	}
@@ -236,15 +283,15 @@ func (h *history) frontier(roots []int32) *frontier {
 }
 
 func (f *frontier) reach(i int32) {
-	if !f.in[i] {
-		f.in[i] = true
+	if !f.in.has(i) {
+		f.in.add(i)
 		f.fresh = append(f.fresh, i)
 	}
 }
 
 // contains reports whether commit i is one of the roots or an ancestor.
 func (f *frontier) contains(i int32) (bool, error) {
-	for !f.in[i] {
+	for !f.in.has(i) {
 		if more, err := f.step(); err != nil || !more {
 			return false, err
 		}
@@ -268,7 +315,11 @@ func (f *frontier) step() (more bool, err error) {
 	if f.queue.Len() == 0 {
 		return false, nil
 	}
-	for _, parent := range f.h.commits[heap.Pop(&f.queue).(int32)].parents {
+	parents := f.h.parentsOf(heap.Pop(&f.queue).(int32))
+	if f.first && len(parents) > 1 {
+		parents = parents[:1]
+	}
+	for _, parent := range parents {
 		f.reach(parent)
 	}
 	return true, nil
@@ -283,7 +334,7 @@ func (f *frontier) bulk() error {
 	f.h.streamed = true
 	tips := make([]refs.OID, len(f.roots))
 	for k, root := range f.roots {
-		tips[k] = f.h.commits[root].oid
+		tips[k] = f.h.oid(root)
 	}
 	_, err := f.h.stream(tips, nil, forAncestry)
 	return err
@@ -298,7 +349,7 @@ type dateQueue struct {
 func (q *dateQueue) Len() int { return len(q.items) }
 
 func (q *dateQueue) Less(a, b int) bool {
-	return q.h.commits[q.items[a]].date > q.h.commits[q.items[b]].date
+	return q.h.commits.at(q.items[a]).date > q.h.commits.at(q.items[b]).date
 }
 
 func (q *dateQueue) Swap(a, b int) { q.items[a], q.items[b] = q.items[b], q.items[a] }

@@ -134,6 +134,12 @@ func TestModel(t *testing.T) {
 					again := w.accept(p, nil, s)
 					w.want(p, again, s, "main", OK)
 					w.want(p, again.WithoutCache(), s, "main", OK)
+					// Nor does it matter for another branch, wherever that is.
+					s := w.publish(branch("main", history[tip].oid), branch("other", history[rng.IntN(commits)].oid))
+					_, cold := Decide(p, nil, s, w.objects, now).Accept()
+					if _, warm := Decide(p, again, s, w.objects, now).Accept(); (cold == nil) != (warm == nil) {
+						t.Fatalf("seed %d, mode %s, signers %v: another branch is, without a cache, %v; with one %v", seed, mode, names, cold, warm)
+					}
 				}
 			}
 			for mask := range 1 << people {

@@ -374,7 +374,7 @@ func (r *Rule) specificity() int {
 
 // verifierVersion is part of every cache key: raise it when a change in this
 // package makes something refused that was accepted before.
-const verifierVersion = 1
+const verifierVersion = 2
 
 // digest is the cache key of TRUST.md §2.5: whatever could change a verdict
 // under the rule changes it, but for the quorum, which pinDigest adds: no

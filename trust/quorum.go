@@ -285,9 +285,9 @@ func (j *judge) relate(theirs, ours refs.OID) (relation, error) {
 	a, b := j.ancestry(theirs), j.ancestry(ours)
 	for growing := true; growing; {
 		switch {
-		case a.in[j.history.id(ours)]:
+		case a.in.has(j.history.id(ours)):
 			return ahead, nil
-		case b.in[j.history.id(theirs)]:
+		case b.in.has(j.history.id(theirs)):
 			return behind, nil
 		}
 		growing = false

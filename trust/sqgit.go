@@ -45,11 +45,11 @@ func (q SequoiaQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 	}()
 	s := &sequoia{h: newHistory(&verifier{policy: &Policy{}, format: q.ObjectFormat, now: now}, o),
 		policies: make(map[refs.OID]*sqPolicy), good: make(map[refs.OID]bool), revoked: make(map[string]bool)}
-	s.h.trees = make(map[int32]refs.OID)
+	s.h.wantTrees()
 	bad, code, why := s.check(q)
 	verdict.Code, verdict.Why = code, printable(why)
 	if bad >= 0 {
-		verdict.Commit = s.h.commits[bad].oid
+		verdict.Commit = s.h.oid(bad)
 	}
 	return verdict
 }
@@ -81,7 +81,7 @@ var sqCapabilities = []string{"sign_commit", "sign_tag", "sign_archive", "add_us
 func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 	root, tip := s.h.id(q.Root), s.h.id(q.Tip)
 	fail := func(i int32, code Code, why string) (int32, Code, string) {
-		return i, code, "commit " + string(s.h.commits[i].oid) + " " + why
+		return i, code, "commit " + string(s.h.oid(i)) + " " + why
 	}
 	order, err := s.between(root, tip)
 	if err != nil {
@@ -105,7 +105,7 @@ func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 	authentic := map[int32]bool{root: true}
 	bad, code, why = fail(tip, Moved, "does not descend from the trust root")
 	for _, i := range order { // parents first
-		for _, parent := range s.h.commits[i].parents {
+		for _, parent := range s.h.parentsOf(i) {
 			if !authentic[parent] {
 				continue
 			}
@@ -120,7 +120,7 @@ func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 			bad, code, why = fail(i, c, w)
 		}
 		if q.Each != nil {
-			told := Verdict{OID: s.h.commits[i].oid, Rule: "sq-git"}
+			told := Verdict{OID: s.h.oid(i), Rule: "sq-git"}
 			if !authentic[i] {
 				told.Code, told.Why = Untrusted, "follows no authentic commit"
 				if bad == i {
@@ -139,7 +139,7 @@ func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 // between lists the commits that lie on paths from root to tip, root excluded,
 // parents first.
 func (s *sequoia) between(root, tip int32) ([]int32, error) {
-	if _, err := s.h.stream([]refs.OID{s.h.commits[tip].oid}, []refs.OID{s.h.commits[root].oid}, forAncestry); err != nil {
+	if _, err := s.h.stream([]refs.OID{s.h.oid(tip)}, []refs.OID{s.h.oid(root)}, forAncestry); err != nil {
 		return nil, err
 	}
 	base := s.h.frontier([]int32{root})
@@ -164,7 +164,7 @@ func (s *sequoia) between(root, tip int32) ([]int32, error) {
 			continue
 		}
 		state[i] = 1
-		for _, p := range s.h.commits[i].parents {
+		for _, p := range s.h.parentsOf(i) {
 			if state[p] == 0 {
 				stack = append(stack, p)
 			}
@@ -200,7 +200,7 @@ func (s *sequoia) authorized(parent, i int32) (Code, string, error) {
 	if before == nil {
 		return Untrusted, "follows a commit without " + sqFile, nil
 	}
-	oid := s.h.commits[i].oid
+	oid := s.h.oid(i)
 	data, err := s.h.object(oid, KindCommit)
 	if err != nil {
 		return Internal, "", err

@@ -85,11 +85,11 @@ func (j *judge) judgeCommit(g *group, c *candidate, oid refs.OID) {
 		c.refuse(objectCode(err), "its commit cannot be read: "+err.Error())
 		return
 	}
-	att := &j.history.commits[i].att
+	att, _ := j.history.attestation(i)
 	att.fill(&c.verdict)
-	if code, why := j.authorized(g, oid, oid, att); code != OK {
+	if code, why := j.authorized(g, oid, oid, &att); code != OK {
 		c.refuse(code, "commit "+string(oid)+" "+why)
-		c.verdict.Hint = j.cure(g, fault{code, c.ref, oid, att})
+		c.verdict.Hint = j.cure(g, fault{code, c.ref, oid, &att})
 	}
 }
 
@@ -153,22 +153,32 @@ func (j *judge) ancestry(of refs.OID) *frontier {
 // A walk visits what a group's refs reach and the rule has not authenticated
 // before, parents before children.
 type walk struct {
-	j       *judge
-	g       *group
-	h       *history
-	base    *frontier       // the introduction and what was authenticated before
-	marks   map[int32]int64 // of base commits
-	fresh   map[int32]bool  // what the store says is not in base
-	visited map[int32]*visit
-	parent  map[int32]bool // reached as somebody's parent
+	j      *judge
+	g      *group
+	h      *history
+	base   *frontier       // the introduction and, in mode all, what was authenticated before
+	chain  *frontier       // in mode chain: the first parents of what was authenticated before
+	marks  map[int32]int64 // of base commits
+	fresh  bitset          // what the store says is not in base
+	visits chunks[visit]
+	faults map[int32]wrong // of commits that are at fault themselves
+	parent bitset          // reached as somebody's parent
 }
 
 // A visit is the outcome for one commit that is not in base.
 type visit struct {
 	mark   int64 // the latest signature time up to here
-	failed int32 // the commit that is at fault, itself or an ancestor; -1: none
-	code   Code  // of its own fault
-	why    string
+	failed int32 // the commit that is at fault, itself or an ancestor, + 1; 0: none
+	made   bool
+}
+
+// ok reports whether neither the commit nor one before it is at fault.
+func (v *visit) ok() bool { return v.failed == 0 }
+
+// A wrong is what is wrong with one commit.
+type wrong struct {
+	code Code
+	why  string
 }
 
 // authenticateHistory checks every commit that the group's refs reach beyond
@@ -199,8 +209,8 @@ func (j *judge) authenticateHistory(g *group, introduction []refs.OID) {
 			continue
 		}
 		tip := w.h.id(c.commit)
-		if v := w.run(tip); v != nil && v.failed >= 0 {
-			w.explain(c, v.failed)
+		if v := w.run(tip); v != nil && !v.ok() {
+			w.explain(c, v.failed-1)
 			continue
 		}
 		w.finish(c, tip)
@@ -209,16 +219,39 @@ func (j *judge) authenticateHistory(g *group, introduction []refs.OID) {
 }
 
 func (j *judge) newWalk(g *group, introduction []refs.OID) *walk {
-	w := &walk{j: j, g: g, h: j.history, marks: make(map[int32]int64),
-		visited: make(map[int32]*visit), parent: make(map[int32]bool)}
-	roots := w.h.ids(introduction)
+	w := &walk{j: j, g: g, h: j.history, marks: make(map[int32]int64), faults: make(map[int32]wrong)}
+	var before []int32
 	for _, a := range g.auth {
 		i := w.h.id(a.OID)
-		roots = append(roots, i)
+		before = append(before, i)
 		w.marks[i] = a.Mark
+	}
+	roots := w.h.ids(introduction)
+	if g.rule.Mode == ModeChain {
+		// What a chain merged is nobody's but the merger's: a ref that leads
+		// there has a chain of its own to show.
+		w.chain = w.h.frontier(before)
+		w.chain.first = true
+	} else {
+		roots = append(roots, before...)
 	}
 	w.base = w.h.frontier(roots)
 	return w
+}
+
+// known reports whether a commit is in base, as far as that is already clear.
+func (w *walk) known(i int32) bool {
+	return w.base.in.has(i) || w.chain != nil && w.chain.in.has(i)
+}
+
+// inBase reports whether a commit is taken as it is.
+func (w *walk) inBase(i int32) (bool, error) {
+	if w.chain != nil {
+		if ok, err := w.chain.contains(i); ok || err != nil {
+			return ok, err
+		}
+	}
+	return w.base.contains(i)
 }
 
 func (w *walk) prefetch(tips, introduction []refs.OID) (err error) {
@@ -236,22 +269,41 @@ func (w *walk) prefetch(tips, introduction []refs.OID) (err error) {
 
 // parents are those that the mode follows.
 func (w *walk) parents(i int32) []int32 {
-	parents := w.h.commits[i].parents
+	parents := w.h.parentsOf(i)
 	if w.g.rule.Mode == ModeChain && len(parents) > 1 {
 		return parents[:1]
 	}
 	return parents
 }
 
+// visited returns the outcome for a commit, nil if there is none.
+func (w *walk) visited(i int32) *visit {
+	if int(i) >= w.visits.n {
+		return nil
+	}
+	if v := w.visits.at(i); v.made {
+		return v
+	}
+	return nil
+}
+
+// visit makes an outcome for a commit.
+func (w *walk) visit(i int32) *visit {
+	w.visits.grow(int(i) + 1)
+	v := w.visits.at(i)
+	*v = visit{made: true}
+	return v
+}
+
 // enter makes a commit ready to be visited. It returns nil if the commit is in
 // base: nothing to visit. What the store yielded is taken for new, as it says;
 // what it did not yield must prove to be in base, and is new otherwise.
 func (w *walk) enter(i int32) *visit {
-	if v, ok := w.visited[i]; ok {
+	if v := w.visited(i); v != nil {
 		return v
 	}
-	if !w.fresh[i] || w.base.in[i] {
-		ok, err := w.base.contains(i)
+	if !w.fresh.has(i) || w.known(i) {
+		ok, err := w.inBase(i)
 		if ok {
 			return nil
 		}
@@ -262,36 +314,35 @@ func (w *walk) enter(i int32) *visit {
 	if err := w.h.load(i, forSignature); err != nil {
 		return w.fault(i, objectCode(err), "cannot be read: "+err.Error())
 	}
-	v := &visit{failed: -1}
-	w.visited[i] = v
-	return v
+	return w.visit(i)
 }
 
 func (w *walk) fault(i int32, code Code, why string) *visit {
-	v := &visit{failed: i, code: code, why: why}
-	w.visited[i] = v
+	v := w.visit(i)
+	v.failed = i + 1
+	w.faults[i] = wrong{code, why}
 	return v
 }
 
 // run visits a commit and everything before it, without recursion. It returns
 // nil if the commit is in base.
 func (w *walk) run(tip int32) *visit {
-	if v, ok := w.visited[tip]; ok {
+	if v := w.visited(tip); v != nil {
 		return v
 	}
 	type frame struct {
 		i    int32
-		next int // of the parents
+		next int32 // of the parents
 	}
 	first := w.enter(tip)
-	if first == nil || first.failed >= 0 {
+	if first == nil || !first.ok() {
 		return first
 	}
 	stack := []frame{{i: tip}}
 	for len(stack) > 0 {
 		top := &stack[len(stack)-1]
 		parents := w.parents(top.i)
-		if top.next == len(parents) {
+		if int(top.next) == len(parents) {
 			w.judge(top.i, parents)
 			w.tell(top.i)
 			stack = stack[:len(stack)-1]
@@ -299,11 +350,11 @@ func (w *walk) run(tip int32) *visit {
 		}
 		parent := parents[top.next]
 		top.next++
-		w.parent[parent] = true
-		if _, seen := w.visited[parent]; seen {
+		w.parent.add(parent)
+		if w.visited(parent) != nil {
 			continue
 		}
-		if v := w.enter(parent); v != nil && v.failed < 0 {
+		if v := w.enter(parent); v != nil && v.ok() {
 			stack = append(stack, frame{i: parent})
 		}
 	}
@@ -312,37 +363,38 @@ func (w *walk) run(tip int32) *visit {
 
 // judge decides about one commit when all of its parents are decided.
 func (w *walk) judge(i int32, parents []int32) {
-	v := w.visited[i]
+	v := w.visited(i)
 	for _, p := range parents {
-		if pv := w.visited[p]; pv != nil {
+		if pv := w.visited(p); pv != nil {
 			v.mark = max(v.mark, pv.mark)
-			if v.failed < 0 && pv.failed >= 0 {
+			if v.ok() {
 				v.failed = pv.failed
 			}
 		} else {
 			v.mark = max(v.mark, w.baseMark(p))
 		}
 	}
-	c := &w.h.commits[i]
 	fail := func(code Code, why string) {
-		v.code, v.why = code, why
-		if v.failed < 0 {
-			v.failed = i
+		w.faults[i] = wrong{code, why}
+		if v.ok() {
+			v.failed = i + 1
 		}
 	}
+	att, _ := w.h.attestation(i)
 	switch {
-	case c.att.code == Malformed || c.att.code == Internal: // its parents are not known
-		fail(c.att.code, c.att.why)
+	case att.code == Malformed || att.code == Internal: // its parents are not known
+		fail(att.code, att.why)
 		return
 	case len(parents) == 0:
 		fail(Moved, "is a root that does not descend from the introduction")
 		return
 	}
-	code, why := w.j.authorized(w.g, c.oid, c.oid, &c.att)
-	good := slices.Contains(w.j.scope.repo.Good, c.oid)
+	oid := w.h.oid(i)
+	code, why := w.j.authorized(w.g, oid, oid, &att)
+	good := slices.Contains(w.j.scope.repo.Good, oid)
 	if code == OK && !good {
-		if code, why = c.att.timely(v.mark); code == OK {
-			v.mark = max(v.mark, c.att.time)
+		if code, why = att.timely(v.mark); code == OK {
+			v.mark = max(v.mark, att.time)
 		}
 	}
 	if code != OK {
@@ -355,9 +407,10 @@ func (w *walk) tell(i int32) {
 	if w.j.each == nil {
 		return
 	}
-	c, v := &w.h.commits[i], w.visited[i]
-	told := Verdict{OID: c.oid, Rule: w.g.rule.Name, Code: v.code, Why: printable(v.why)}
-	c.att.fill(&told)
+	fault := w.faults[i]
+	told := Verdict{OID: w.h.oid(i), Rule: w.g.rule.Name, Code: fault.code, Why: printable(fault.why)}
+	att, _ := w.h.attestation(i)
+	att.fill(&told)
 	w.j.each(told)
 }
 
@@ -397,9 +450,10 @@ func (w *walk) baseMark(i int32) int64 {
 	}
 	mark := int64(0)
 	if err := w.h.load(i, forSignature); err == nil {
-		c := &w.h.commits[i]
-		if code, _ := w.j.authorized(w.g, c.oid, c.oid, &c.att); code == OK {
-			mark = c.att.time
+		att, _ := w.h.attestation(i)
+		oid := w.h.oid(i)
+		if code, _ := w.j.authorized(w.g, oid, oid, &att); code == OK {
+			mark = att.time
 		}
 	}
 	w.marks[i] = mark
@@ -408,24 +462,23 @@ func (w *walk) baseMark(i int32) int64 {
 
 // explain makes the verdict about a ref name the commit at fault.
 func (w *walk) explain(c *candidate, i int32) {
-	bad, v := &w.h.commits[i], w.visited[i]
+	att, _ := w.h.attestation(i)
+	oid, found := w.h.oid(i), w.faults[i]
 	c.verdict.Signer, c.verdict.Fingerprint, c.verdict.Time = "", "", time.Time{}
-	bad.att.fill(&c.verdict)
-	c.verdict.Commit = bad.oid
-	c.refuse(v.code, "commit "+string(bad.oid)+" "+v.why)
-	c.verdict.Hint = w.j.cure(w.g, fault{v.code, c.ref, bad.oid, &bad.att})
-	if v.code == Moved {
-		c.verdict.Hint = w.j.join(bad.oid)
+	att.fill(&c.verdict)
+	c.verdict.Commit = oid
+	c.refuse(found.code, "commit "+string(oid)+" "+found.why)
+	c.verdict.Hint = w.j.cure(w.g, fault{found.code, c.ref, oid, &att})
+	if found.code == Moved {
+		c.verdict.Hint = w.j.join(oid)
 	}
 }
 
 // finish completes the verdict about a ref whose history is accepted.
 func (w *walk) finish(c *candidate, tip int32) {
-	mark := int64(0)
-	if v := w.visited[tip]; v != nil {
+	mark := w.marks[tip]
+	if v := w.visited(tip); v != nil {
 		mark = v.mark
-	} else {
-		mark = w.marks[tip]
 	}
 	if c.tag != nil && w.g.rule.Tags != TagsAny {
 		if code, why := c.tag.timely(mark); code != OK && !slices.Contains(w.j.scope.repo.Good, c.ref.OID) {
@@ -434,8 +487,8 @@ func (w *walk) finish(c *candidate, tip int32) {
 		}
 		return
 	}
-	if commit := &w.h.commits[tip]; commit.attested {
-		commit.att.fill(&c.verdict)
+	if att, ok := w.h.attestation(tip); ok {
+		att.fill(&c.verdict)
 	}
 }
 
@@ -445,12 +498,12 @@ func (w *walk) authenticated(tips []refs.OID) []Authenticated {
 	var auth []Authenticated
 	for _, oid := range tips {
 		i := w.h.id(oid)
-		if v := w.visited[i]; v != nil && v.failed < 0 && !w.parent[i] {
+		if v := w.visited(i); v != nil && v.ok() && !w.parent.has(i) {
 			auth = append(auth, Authenticated{Rule: w.g.digest, OID: oid, Mark: v.mark})
 		}
 	}
 	for _, a := range w.g.auth {
-		if !w.parent[w.h.id(a.OID)] {
+		if !w.parent.has(w.h.id(a.OID)) {
 			auth = append(auth, a)
 		}
 	}
