@@ -124,6 +124,21 @@
 // a publisher still keeps the note it made, and never signs two texts with one
 // number.
 //
+// # Snapshot torrent
+//
+// The torrent of a snapshot has one file: the note as one gzip member (RFC
+// 1952), and right behind it, if the snapshot lists a pack with range
+// (number−1, number] of at most 65536 bytes, that pack ([Snapshot.Attached]).
+// So a reader that is one publication behind needs no second torrent.
+//
+// The digest in the record is that of the note alone. What follows the note is
+// worth nothing until it has the length and the SHA-256 of its pack line, and
+// then is that pack; if it is missing or something else, the pack is fetched by
+// its own infohash, like all others.
+//
+// Compressors differ. A publisher compresses once; everybody else keeps and
+// seeds the bytes that came, so that all have the infohash of the record.
+//
 // # Record
 //
 // A record says which snapshot is the current one. It is the value of the
@@ -132,7 +147,7 @@
 //
 //	e   expiry, Unix seconds, later than t
 //	h   object id that HEAD leads to, 20 or 32 bytes; absent while HEAD is unborn
-//	ih  infohash of the torrent that carries the snapshot's note, 20 bytes
+//	ih  infohash of the snapshot's torrent, 20 bytes
 //	n   number of the snapshot
 //	p   1 to 16 addresses of peers, or absent: 4 or 16 bytes and a port, big-endian
 //	s   digest of the snapshot, 32 bytes

@@ -5,6 +5,13 @@ const (
 	// MaxSnapshotBytes bounds a snapshot's signed note: 100 000 refs of a
 	// usual length need 10 MiB, and a reader holds one in memory.
 	MaxSnapshotBytes = 16 << 20
+	// MaxAttachedBytes bounds the pack that travels in a snapshot's torrent. A
+	// torrent of its own costs five round trips and some 2 KB; in a tenth of a
+	// second, five round trips of 20 ms, 5 Mbit/s carry this much.
+	MaxAttachedBytes = 64 << 10
+	// MaxParcelBytes bounds the file of a snapshot's torrent: the note, which
+	// hardly grows if it does not compress, and the pack.
+	MaxParcelBytes = MaxSnapshotBytes + 64<<10 + MaxAttachedBytes
 	// MaxRefs bounds the refs of a snapshot. The largest public
 	// repositories have some tens of thousands.
 	MaxRefs = 100_000

@@ -109,7 +109,7 @@ func packProblem(err error) *Error {
 		snap *refs.LimitError
 	)
 	switch {
-	case errors.As(err, &pack), errors.As(err, &over), errors.As(err, &info), errors.As(err, &size), errors.As(err, &snap):
+	case errors.As(err, &pack), errors.As(err, &over), errors.As(err, &info), errors.As(err, &size), errors.As(err, &snap), errors.Is(err, refs.ErrParcel):
 		if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "No space left on device") {
 			return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
 		}

@@ -140,7 +140,7 @@ func (f *fetching) run(ctx context.Context) (res *FetchResult, err error) {
 		next.Note, next.Snapshot = f.was.Note, f.was.Snapshot
 		return f.install(ctx, swarmed, next)
 	}
-	if next.Note, err = swarmed.snapshot(ctx, resolution.Record); err != nil {
+	if err = swarmed.snapshot(ctx, next); err != nil {
 		return f.unreachable(ctx, err)
 	}
 	if next.Snapshot, err = trust.CheckSnapshot(f.pins(), got, next.Note); err != nil {
@@ -159,7 +159,7 @@ func (f *fetching) install(ctx context.Context, swarmed *swarmFetch, next *state
 		return nil, err
 	}
 	defer q.remove()
-	packs, err := swarmed.packs(ctx, q, next.Snapshot)
+	packs, err := swarmed.packs(ctx, q, next)
 	if err != nil {
 		return f.unreachable(ctx, err)
 	}

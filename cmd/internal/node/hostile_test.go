@@ -115,15 +115,16 @@ func (f *forger) release(s *refs.Snapshot) {
 }
 
 // releaseNote seeds any bytes as the snapshot of a record.
-func (f *forger) releaseNote(note []byte, s *refs.Snapshot) {
+func (f *forger) releaseNote(note []byte, s *refs.Snapshot, attached ...byte) {
 	f.t.Helper()
+	parcel := append(refs.Compress(note), attached...)
 	h := swarm.NewHasher()
-	h.Write(note)
+	h.Write(parcel)
 	info, err := h.Sum("snapshot")
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.seed(info, bytes.NewReader(note))
+	f.seed(info, bytes.NewReader(parcel))
 	r := &refs.Record{InfoHash: info.InfoHash(), Number: s.Number, Snapshot: refs.DigestOf(note),
 		Signed: time.Now().UTC().Truncate(time.Second), Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
 	r.Head, _ = s.HeadOID()
@@ -397,11 +398,14 @@ func TestA3WithheldRecord(t *testing.T) {
 	work := newWorkTree(t, "sha1")
 	work.commit("")
 	f.publish(work)
-	info, err := snapshotInfo(f.addr, f.last)
+	parcel := refs.Compress(f.last)
+	h := swarm.NewHasher()
+	h.Write(parcel)
+	info, err := h.Sum("snapshot")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.seed(info, bytes.NewReader(f.last))
+	f.seed(info, bytes.NewReader(parcel))
 	signed := time.Now().Add(-30 * time.Minute).UTC().Truncate(time.Second)
 	r := &refs.Record{InfoHash: info.InfoHash(), Number: 1, Snapshot: refs.DigestOf(f.last), Signed: signed, Expires: signed.Add(time.Hour)}
 	r.Head = work.refs()[0].OID

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,6 +80,10 @@ type state struct {
 	Note     []byte // the snapshot, byte for byte
 	Snapshot *refs.Snapshot
 	Pins     *trust.Pins
+
+	// Until it is accepted, what came with the note: see parcel.go.
+	Compressed []byte // the note in its torrent
+	Attached   []byte // what follows it there, unverified
 }
 
 // A packFile is a pack that the mirror holds and can seed.
@@ -246,7 +251,12 @@ func (m *mirror) loadPacks() error {
 // view gives the original bytes of a pack; the caller closes the file.
 func (m *mirror) view(p *packFile) (*packView, *lazyFile) {
 	f := &lazyFile{path: m.packPath(p.Hash, ".pack")}
-	return &packView{file: f, header: p.Header, trailer: p.Tail, size: p.Info.Length()}, f
+	return p.view(f), f
+}
+
+// view gives the original bytes of the pack out of git's file.
+func (p *packFile) view(file io.ReaderAt) *packView {
+	return &packView{file: file, header: p.Header, trailer: p.Tail, size: p.Info.Length()}
 }
 
 // tips are the object ids that the refs of a snapshot name, without repeats.
@@ -271,6 +281,8 @@ type acceptance struct {
 	Pins       []byte     `json:"pins"`
 	Quarantine string     `json:"quarantine,omitempty"` // name of the folder in gitpeer/incoming
 	Packs      []packJSON `json:"packs,omitempty"`
+	Compressed []byte     `json:"compressed,omitempty"` // of a new snapshot
+	Attached   []byte     `json:"attached,omitempty"`   // a pack that the mirror does not hold otherwise
 }
 
 // accept makes next the accepted state. Once it has written gitpeer/accepting
@@ -317,7 +329,7 @@ func (m *mirror) acceptLocked(ctx context.Context, next *state, q *quarantine, p
 	if err != nil {
 		return err
 	}
-	a := acceptance{Item: item, Note: next.Note, Pins: next.Pins.Format()}
+	a := acceptance{Item: item, Note: next.Note, Pins: next.Pins.Format(), Compressed: next.Compressed, Attached: m.keepAttached(next, packs)}
 	if q != nil {
 		a.Quarantine = filepath.Base(q.dir)
 		// What is to be moved must still be there after a crash.
@@ -343,7 +355,9 @@ func (m *mirror) acceptLocked(ctx context.Context, next *state, q *quarantine, p
 		return err
 	}
 	m.unfinished = false
-	m.state = next
+	settled := *next
+	settled.Compressed, settled.Attached = nil, nil // on disk by now
+	m.state = &settled
 	for _, p := range packs {
 		m.packs[p.Info.InfoHash()] = p
 	}
@@ -399,11 +413,15 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 		path string
 		data []byte
 	}{
-		{m.path("snapshots", strconv.FormatUint(snapshot.Number, 10)), a.Note},
+		{m.parcelPath(snapshot.Number) + attachedSuffix, a.Attached},
+		{m.parcelPath(snapshot.Number), a.Compressed},
 		{m.path("snapshot"), a.Note},
 		{m.path("record"), a.Item},
 		{m.path("pins"), a.Pins},
 	} {
+		if len(f.data) == 0 {
+			continue // there already, or not there at all
+		}
 		if err := durable.Replace(f.path, f.data); err != nil {
 			return err
 		}
@@ -496,7 +514,7 @@ func (m *mirror) prune() error {
 	}
 	newest := m.current().Snapshot.Number
 	for _, e := range entries {
-		k, err := strconv.ParseUint(e.Name(), 10, 64)
+		k, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), attachedSuffix), 10, 64)
 		if err != nil || k+keepSnapshots > newest {
 			continue
 		}

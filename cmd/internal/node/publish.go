@@ -13,7 +13,6 @@ import (
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
-	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/trust"
 )
 
@@ -324,13 +323,14 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 	if err != nil {
 		return nil, err
 	}
-	info, err := snapshotInfo(p.mirror.addr, note)
+	compressed := refs.Compress(note)
+	info, err := madeParcel(q, s, compressed, made)
 	if err != nil {
 		return nil, err
 	}
 	record := refs.Record{InfoHash: info.InfoHash(), Number: s.Number, Snapshot: refs.DigestOf(note), Peers: p.node.hints(p.mirror.addr)}
 	record.Head, _ = s.HeadOID()
-	next := &state{Note: note, Snapshot: s}
+	next := &state{Note: note, Snapshot: s, Compressed: compressed}
 	files := make([]*packFile, len(made))
 	res := &PublishResult{Changed: true}
 	for i, m := range made {
@@ -356,15 +356,11 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 	if err != nil {
 		return nil, err
 	}
-	return p.result(res, published, info), nil
+	return p.result(res, published), nil
 }
 
 // renew publishes the same snapshot with a new record.
 func (p *publication) renew(ctx context.Context) (*PublishResult, error) {
-	info, err := snapshotInfo(p.mirror.addr, p.was.Note)
-	if err != nil {
-		return nil, err
-	}
 	renewal, err := announce.Renewal(p.mirror.addr.Name, p.was.Item, p.node.hints(p.mirror.addr))
 	if err != nil {
 		return nil, err
@@ -376,7 +372,7 @@ func (p *publication) renew(ctx context.Context) (*PublishResult, error) {
 	if err := p.node.seed(p.mirror); err != nil {
 		return nil, err
 	}
-	return p.result(&PublishResult{}, published, info), nil
+	return p.result(&PublishResult{}, published), nil
 }
 
 // put signs a record and puts it in the DHT.
@@ -395,11 +391,11 @@ func (p *publication) put(ctx context.Context, r refs.Record, save func(*announc
 	return published, err
 }
 
-func (p *publication) result(res *PublishResult, published *announce.Published, info *swarm.Info) *PublishResult {
+func (p *publication) result(res *PublishResult, published *announce.Published) *PublishResult {
 	s := p.mirror.current().Snapshot
 	res.URL, res.Seq, res.Number, res.HeadRef = p.mirror.addr.String(), published.Item.Seq, s.Number, s.Head
 	res.Head, _ = s.HeadOID()
-	res.InfoHash, res.Refs, res.Packs = info.InfoHash(), len(s.Refs), len(s.Packs)
+	res.InfoHash, res.Refs, res.Packs = published.Record.InfoHash, len(s.Refs), len(s.Packs)
 	res.Stored, res.Asked, res.Expires = published.Stored, published.Of, published.Record.Expires
 	return res
 }

@@ -53,15 +53,11 @@ func (n *Node) show(ctx context.Context, req ShowRequest, progress ProgressFunc)
 	if err != nil {
 		return nil, err
 	}
-	info, err := snapshotInfo(f.mirror.addr, st.Note)
-	if err != nil {
-		return nil, err
-	}
 	s := st.Snapshot
 	res := &ShowResult{
 		URL: f.mirror.addr.String(), Number: s.Number, Time: s.Time, ObjectFormat: s.ObjectFormat, Head: s.Head,
 		Refs: make([]ShowRef, len(s.Refs)), Packs: make([]ShowPack, len(s.Packs)),
-		Magnet: swarm.Magnet(info.InfoHash(), info.Name(), info.Length()), Mutable: mutableLink(f.mirror.addr),
+		Magnet: swarm.Magnet(st.Record.InfoHash, snapshotName(s), 0), Mutable: mutableLink(f.mirror.addr),
 		Signers: s.Signers, Accepted: f.was != nil && f.was.Record.Snapshot == st.Record.Snapshot,
 	}
 	for i, p := range s.Packs {
@@ -104,7 +100,7 @@ func (f *fetching) published(ctx context.Context, r *announce.Resolution) (st *s
 	defer func() { err = errors.Join(err, swarmed.close()) }()
 	st = &state{Item: r.Item, Record: r.Record}
 	f.seen = st
-	if st.Note, err = swarmed.snapshot(ctx, r.Record); err != nil {
+	if err = swarmed.snapshot(ctx, st); err != nil {
 		return nil, err
 	}
 	st.Snapshot, err = trust.CheckSnapshot(f.pins(), received(f.mirror.addr, st), st.Note)

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"strconv"
 	"sync"
 
 	"github.com/gitpeer/gitpeer/announce"
@@ -15,8 +15,9 @@ import (
 
 // A seeding is what the swarm serves of one mirror.
 type seeding struct {
-	mu       sync.Mutex
-	torrents map[refs.InfoHash]*served
+	mu        sync.Mutex // guards what follows
+	torrents  map[refs.InfoHash]*served
+	snapshots map[uint64]refs.InfoHash // of which torrents are parcels, by number
 }
 
 type served struct {
@@ -44,7 +45,7 @@ func (n *Node) seedTorrents(m *mirror) error {
 	n.mu.Lock()
 	s := n.seeds[m.addr]
 	if s == nil {
-		s = &seeding{torrents: map[refs.InfoHash]*served{}}
+		s = &seeding{torrents: map[refs.InfoHash]*served{}, snapshots: map[uint64]refs.InfoHash{}}
 		n.seeds[m.addr] = s
 	}
 	n.mu.Unlock()
@@ -84,53 +85,28 @@ func (n *Node) seedTorrents(m *mirror) error {
 func (n *Node) seedSnapshots(m *mirror, s *seeding, want map[refs.InfoHash]bool) error {
 	newest := m.current().Snapshot.Number
 	for number := newest; number > 0 && number+keepSnapshots > newest; number-- {
-		path := m.path("snapshots", strconv.FormatUint(number, 10))
-		note, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
+		if ih, ok := s.snapshots[number]; ok && s.torrents[ih] != nil {
+			want[ih] = true
 			continue
 		}
+		p, err := m.parcel(number)
 		if err != nil {
-			return err
-		}
-		info, err := snapshotInfo(m.addr, note)
-		if err != nil {
-			return err
-		}
-		want[info.InfoHash()] = true
-		if s.torrents[info.InfoHash()] != nil {
+			// Others have it; what is damaged, the next fetch sees to.
+			if !absent(err) {
+				n.log.Warn("a snapshot is not seeded", "repository", m.addr.String(), "number", number, "error", err)
+			}
 			continue
 		}
-		file := &lazyFile{path: path}
-		seed, err := n.swarm.Seed(info, file)
+		ih := p.Info.InfoHash()
+		want[ih], s.snapshots[number] = true, ih
+		seed, err := n.swarm.Seed(p.Info, p)
 		if err != nil {
-			return fmt.Errorf("seed snapshot %d: %w", number, err)
+			return errors.Join(fmt.Errorf("seed snapshot %d: %w", number, err), p.Close())
 		}
-		s.torrents[info.InfoHash()] = &served{seed, file}
+		s.torrents[ih] = &served{seed, p}
 	}
+	maps.DeleteFunc(s.snapshots, func(number uint64, _ refs.InfoHash) bool { return number+keepSnapshots <= newest })
 	return nil
-}
-
-// snapshotInfo is the torrent of a snapshot: its name comes from the HEAD that
-// it publishes.
-func snapshotInfo(a refs.Address, note []byte) (*swarm.Info, error) {
-	s, err := refs.Open(note, a)
-	if err != nil {
-		return nil, err
-	}
-	h := swarm.NewHasher()
-	h.Write(note) // never fails
-	return h.Sum(snapshotName(s))
-}
-
-// headDigits is how much of HEAD's object id the name of a snapshot torrent has.
-const headDigits = 12
-
-func snapshotName(s *refs.Snapshot) string {
-	head, ok := s.HeadOID()
-	if !ok {
-		return string(s.Repository.Name) + "-unborn"
-	}
-	return string(s.Repository.Name) + "-" + string(head[:headDigits])
 }
 
 // keep has the keeper republish the mirror's record, and renew it if it is our

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -44,27 +45,35 @@ const prefetch = 4
 // trickle (TRUST A36): enough for the largest one at 30 KiB/s.
 const snapshotWithin = 10 * time.Minute
 
-// snapshot fetches the snapshot that a record names.
-func (s *swarmFetch) snapshot(ctx context.Context, r *refs.Record) ([]byte, error) {
+// snapshot fetches the snapshot that the record of a state names, and what
+// comes with it.
+func (s *swarmFetch) snapshot(ctx context.Context, next *state) error {
 	if err := sweep(s.f.node.home.incoming(), time.Now()); err != nil {
-		return nil, err
+		return err
 	}
+	ih := next.Record.InfoHash
 	late := errorf(trust.TryLater, "try again later; what was received is kept", "the snapshot did not come within %v", snapshotWithin)
 	ctx, cancel := context.WithTimeoutCause(ctx, snapshotWithin, late)
 	defer cancel()
 	d, err := s.start(ctx, swarm.FetchRequest{
-		InfoHash: r.InfoHash, MaxBytes: refs.MaxSnapshotBytes, File: s.file(r.InfoHash),
+		InfoHash: ih, MaxBytes: refs.MaxParcelBytes, File: s.file(ih),
 	}, "Receiving the snapshot")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return drain(d, refs.MaxSnapshotBytes)
+	b, err := drain(d, refs.MaxParcelBytes)
+	if err != nil {
+		return err
+	}
+	next.Note, next.Compressed, next.Attached, err = refs.Unpack(b)
+	return err
 }
 
 // packs fetches the packs that lead from the accepted state to a snapshot, by
 // the cheapest way whose packs somebody has. Packs of a way that was given up
 // stay in the quarantine: their objects are right, and may be of use.
-func (s *swarmFetch) packs(ctx context.Context, q *quarantine, to *refs.Snapshot) ([]*packFile, error) {
+func (s *swarmFetch) packs(ctx context.Context, q *quarantine, next *state) ([]*packFile, error) {
+	to := next.Snapshot
 	if len(to.Packs) == 0 && len(to.Refs) == 0 {
 		return nil, nil // an empty repository has no packs
 	}
@@ -73,13 +82,13 @@ func (s *swarmFetch) packs(ctx context.Context, q *quarantine, to *refs.Snapshot
 		have = s.f.was.Snapshot.Number
 	}
 	done := map[refs.InfoHash]*packFile{}
-	listed := to.Packs
+	listed, came := to.Packs, takeAttached(to, next.Attached)
 	for {
-		plan, err := refs.Cover(listed, have, to.Number)
+		plan, err := cover(listed, have, to.Number, came)
 		if err != nil {
 			return nil, &packError{err}
 		}
-		err = s.follow(ctx, q, &way{snapshot: to, packs: plan, listed: listed, have: have, done: done})
+		err = s.follow(ctx, q, &way{snapshot: to, packs: plan, listed: listed, have: have, done: done, came: came})
 		absent, unavailable := absentTorrent(err)
 		if !unavailable {
 			return slices.Collect(maps.Values(done)), err
@@ -113,6 +122,33 @@ type way struct {
 	listed   []refs.Pack // of which packs were chosen
 	have     uint64
 	done     map[refs.InfoHash]*packFile // indexed already
+	came     *attachedPack               // with the snapshot; nil if none did
+}
+
+// cover is refs.Cover where one pack is here already.
+func cover(packs []refs.Pack, have, want uint64, came *attachedPack) ([]refs.Pack, error) {
+	if came == nil {
+		return refs.Cover(packs, have, want)
+	}
+	packs = slices.Clone(packs)
+	for i, p := range packs {
+		if p == came.line {
+			packs[i].Bytes = 0 // to fetch
+		}
+	}
+	plan, err := refs.Cover(packs, have, want)
+	for i, p := range plan {
+		if p.Range() == came.line.Range() {
+			plan[i] = came.line
+		}
+	}
+	return plan, err
+}
+
+// A packStream is a pack as it comes in.
+type packStream interface {
+	io.Reader
+	Info() *swarm.Info
 }
 
 // patience is how long to wait for a pack: not long where there is another way.
@@ -136,14 +172,12 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 			return err
 		}
 	}
-	started := make(chan *swarm.Download, prefetch)
+	started := make(chan packStream, prefetch)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(started)
 		for i, p := range todo {
-			d, err := s.start(ctx, swarm.FetchRequest{
-				InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: w.patience(p),
-			}, fmt.Sprintf("Receiving pack %d/%d", i+1, len(todo)))
+			d, err := s.open(ctx, w, p, fmt.Sprintf("Receiving pack %d/%d", i+1, len(todo)))
 			if err != nil {
 				return err
 			}
@@ -177,8 +211,18 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 	return g.Wait()
 }
 
+// open gives the bytes of a pack: of one that came with the snapshot at once.
+func (s *swarmFetch) open(ctx context.Context, w *way, p refs.Pack, stage string) (packStream, error) {
+	if w.came != nil && w.came.line == p {
+		return w.came, nil
+	}
+	return s.start(ctx, swarm.FetchRequest{
+		InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: w.patience(p),
+	}, stage)
+}
+
 // index reads one download into the quarantine.
-func (s *swarmFetch) index(ctx context.Context, q *quarantine, d *swarm.Download, p refs.Pack, spec ingestSpec) (*packFile, error) {
+func (s *swarmFetch) index(ctx context.Context, q *quarantine, d packStream, p refs.Pack, spec ingestSpec) (*packFile, error) {
 	in, err := q.ingest(ctx, d, spec)
 	if err != nil {
 		return nil, err
