@@ -114,10 +114,15 @@ func (f *forger) release(s *refs.Snapshot) {
 	f.number, f.last = s.Number, note
 }
 
-// releaseNote seeds any bytes as the snapshot of a record.
+// releaseNote seeds any bytes as the note of a record, with others behind it.
 func (f *forger) releaseNote(note []byte, s *refs.Snapshot, attached ...byte) {
 	f.t.Helper()
-	parcel := append(refs.Compress(note), attached...)
+	f.releaseBytes(append(refs.Compress(note), attached...), s, refs.DigestOf(note))
+}
+
+// releaseBytes seeds any bytes as the snapshot of a record.
+func (f *forger) releaseBytes(parcel []byte, s *refs.Snapshot, digest refs.Digest) {
+	f.t.Helper()
 	h := swarm.NewHasher()
 	h.Write(parcel)
 	info, err := h.Sum("snapshot")
@@ -125,7 +130,7 @@ func (f *forger) releaseNote(note []byte, s *refs.Snapshot, attached ...byte) {
 		f.t.Fatal(err)
 	}
 	f.seed(info, bytes.NewReader(parcel))
-	r := &refs.Record{InfoHash: info.InfoHash(), Number: s.Number, Snapshot: refs.DigestOf(note),
+	r := &refs.Record{InfoHash: info.InfoHash(), Number: s.Number, Snapshot: digest,
 		Signed: time.Now().UTC().Truncate(time.Second), Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
 	r.Head, _ = s.HeadOID()
 	f.record(r)

@@ -169,13 +169,18 @@ func takeAttached(s *refs.Snapshot, b []byte) *attachedPack {
 	if !ok || int64(len(b)) != line.Bytes || refs.DigestOf(b) != line.SHA256 {
 		return nil
 	}
-	h := swarm.NewHasher()
-	h.Write(b)
-	info, err := h.Sum(packName(s.Repository, line.Range()))
+	info, err := packInfo(s.Repository, line.Range(), b)
 	if err != nil || info.InfoHash() != line.InfoHash {
 		return nil // the publisher names its torrents in another way
 	}
 	return &attachedPack{bytes.NewReader(b), line, info}
+}
+
+// packInfo is the torrent of a pack that is in memory.
+func packInfo(a refs.Address, r refs.Range, pack []byte) (*swarm.Info, error) {
+	h := swarm.NewHasher()
+	h.Write(pack) // never fails
+	return h.Sum(packName(a, r))
 }
 
 // keepAttached gives the bytes of the attached pack of next if the mirror will
