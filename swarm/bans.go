@@ -113,6 +113,12 @@ func (b *bans) Lookup(ip net.IP) (iplist.Range, bool) {
 		b.match([]banKey{{addr: addr.Unmap()}}, time.Now())
 }
 
+// blocks reports whether connections from an address are not even looked at.
+func (b *bans) blocks(a net.Addr) bool {
+	from, err := netip.ParseAddrPort(a.String())
+	return err == nil && b.match([]banKey{{addr: from.Addr().Unmap().WithZone("")}}, time.Now())
+}
+
 // NumRanges implements iplist.Ranger.
 func (b *bans) NumRanges() int {
 	b.mu.Lock()

@@ -177,6 +177,7 @@ func (n *Node) Fetch(ctx context.Context, req FetchRequest) (*Download, error) {
 func (n *Node) begin(d *Download) error {
 	n.ops.Lock()
 	defer n.ops.Unlock()
+	n.rouseLocked(d.req.InfoHash) // what is only offered is complete, too
 	if e := n.entry(d.req.InfoHash); e != nil {
 		if n.busy(e) {
 			return ErrBusy
@@ -187,8 +188,9 @@ func (n *Node) begin(d *Download) error {
 		return nil
 	}
 	st := &store{blame: newBlame(n), verified: d.onVerified}
-	e, err := n.add(d.req.InfoHash, st, d, nil)
-	d.entry = e
+	e := newEntry(d.req.InfoHash, st, &schedule{hash: d.req.InfoHash})
+	e.loading, d.entry = d, e
+	_, err := n.add(e, nil)
 	return err
 }
 

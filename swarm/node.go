@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,20 +34,28 @@ type Config struct {
 	Logger *slog.Logger
 	// UploadRate and DownloadRate limit the transfer of data, in bytes a second; 0 is no limit.
 	UploadRate, DownloadRate int64
+	// Connections limits the connections with peers in all, 0 for no limit; ConnectionsPerTorrent
+	// those of one torrent, 0 for [DefaultConnectionsPerTorrent]; HalfOpen those that are being
+	// made, 0 for [DefaultHalfOpen].
+	Connections, ConnectionsPerTorrent, HalfOpen int
 
 	// For tests of one transport.
 	noTCP, noUTP bool
 }
 
-// Limits of the client. Half-open connections and dials are cheap, and a reader with a list of
+// Limits of the client, where [Config] does not say otherwise. Half-open connections and dials are cheap, and a reader with a list of
 // mostly dead peers must come to the live ones soon; the library's default is ten dials a second.
 const (
-	connectionsPerTorrent = 50
-	halfOpenConnections   = 200
-	dialsPerSecond        = 100
-	dialTimeout           = 10 * time.Second
-	handshakeTimeout      = 5 * time.Second
-	keepAlive             = 20 * time.Second // also a second line against what nudge is for
+	DefaultConnectionsPerTorrent = 50
+	DefaultHalfOpen              = 200
+	dialsPerSecond               = 100
+	dialTimeout                  = 10 * time.Second
+	handshakeTimeout             = 5 * time.Second
+	keepAlive                    = 20 * time.Second // also a second line against what nudge is for
+	// minBurst and maxBurst bound what a rate limit lets through at once: a block has to fit, and
+	// a second's worth is enough.
+	minBurst = 2 * blockLength
+	maxBurst = 1 << 20
 )
 
 var (
@@ -65,6 +74,7 @@ type Node struct {
 	sockets *sockets
 	bans    *bans
 	banned  atomic.Int64
+	slots   slots
 
 	ctx    context.Context // ends with the node; for its own goroutines only
 	cancel context.CancelFunc
@@ -79,6 +89,7 @@ type Node struct {
 	mu       sync.Mutex
 	closed   bool
 	entries  map[refs.InfoHash]*entry
+	offers   map[refs.InfoHash]*offer
 	conns    map[*torrent.PeerConn]*peerConn
 	nextSeed time.Time // when the next seed may be announced
 }
@@ -90,7 +101,7 @@ type entry struct {
 	torrent   *torrent.Torrent
 	found     chan []byte             // metadata with the right hash, at most one
 	known     map[netip.AddrPort]bool // addresses of peers; under Node.mu
-	schedule  schedule                // under Node.mu
+	schedule  *schedule               // under Node.mu
 	suspended *bans                   // peers that wait for a verdict on another one
 	requests  atomic.Int64            // for blocks, under way
 	users     int                     // Seeds and Downloads; under Node.ops
@@ -122,6 +133,7 @@ func Listen(ctx context.Context, cfg Config) (*Node, error) {
 		bans:    newBans(),
 		wake:    make(chan struct{}, 1),
 		entries: make(map[refs.InfoHash]*entry),
+		offers:  make(map[refs.InfoHash]*offer),
 		conns:   make(map[*torrent.PeerConn]*peerConn),
 	}
 	if n.log == nil {
@@ -142,6 +154,7 @@ func (n *Node) start(cfg Config) error {
 	if cfg.StateDir != "" {
 		dhtConfig.StateFile = filepath.Join(cfg.StateDir, "dht")
 	}
+	n.slots.most = int64(cfg.Connections)
 	var err error
 	if n.dht, err = NewDHT(dhtConfig); err != nil {
 		return err
@@ -151,14 +164,15 @@ func (n *Node) start(cfg Config) error {
 	}
 	n.client.AddDhtServer(dhtPort{n.Addr()})
 	if !cfg.noTCP {
-		n.client.AddDialer(tcpDialer())
-		n.client.AddListener(listener{n.sockets.tcp})
+		n.client.AddDialer(slotDialer{tcpDialer(), &n.slots})
+		n.client.AddListener(n.newDoor(n.sockets.tcp))
 	}
 	if !cfg.noUTP {
-		n.client.AddDialer(utpDialer{n.sockets.utp})
-		n.client.AddListener(n.sockets.utp)
+		n.client.AddDialer(slotDialer{utpDialer{n.sockets.utp}, &n.slots})
+		n.client.AddListener(n.newDoor(n.sockets.utp))
 	}
 	n.work.Go(func() { n.announceLoop(n.ctx) })
+	n.work.Go(n.idleLoop)
 	return nil
 }
 
@@ -187,21 +201,22 @@ func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 	c.NoDefaultPortForwarding = true
 	c.DefaultStorage = noStorage{}
 	c.Seed = true
+	c.AlwaysWantConns = true // the door has asked whether we have the torrent
 	c.DropDuplicatePeerIds = true
 	// Plain first: obfuscation costs a round trip. Who insists on it is accepted.
 	c.HeaderObfuscationPolicy = torrent.HeaderObfuscationPolicy{}
-	c.EstablishedConnsPerTorrent = connectionsPerTorrent
-	c.TotalHalfOpenConns = halfOpenConnections
+	c.EstablishedConnsPerTorrent = cmp.Or(cfg.ConnectionsPerTorrent, DefaultConnectionsPerTorrent)
+	c.TotalHalfOpenConns = cmp.Or(cfg.HalfOpen, DefaultHalfOpen)
 	c.DialRateLimiter = rate.NewLimiter(dialsPerSecond, dialsPerSecond)
 	c.NominalDialTimeout = dialTimeout
 	c.HandshakesTimeout = handshakeTimeout
 	c.KeepAliveTimeout = keepAlive
 	c.IPBlocklist = n.bans
 	if cfg.UploadRate > 0 {
-		c.UploadRateLimiter = rate.NewLimiter(rate.Limit(cfg.UploadRate), 0)
+		c.UploadRateLimiter = newLimiter(cfg.UploadRate)
 	}
 	if cfg.DownloadRate > 0 {
-		c.DownloadRateLimiter = rate.NewLimiter(rate.Limit(cfg.DownloadRate), 0)
+		c.DownloadRateLimiter = newLimiter(cfg.DownloadRate)
 	}
 	c.Callbacks.ReadMessage = n.onMessage
 	c.Callbacks.PeerConnAdded = []func(*torrent.PeerConn){n.onPeerAdded}
@@ -210,6 +225,11 @@ func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 	c.Callbacks.DeletedRequest = []func(torrent.PeerRequestEvent){n.onRequestEnd}
 	c.Callbacks.ReceivedUsefulData = []func(torrent.ReceivedUsefulDataEvent){n.onBlock}
 	return c
+}
+
+// newLimiter limits to bytes a second.
+func newLimiter(bytes int64) *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(bytes), int(max(minBurst, min(bytes, maxBurst))))
 }
 
 // Addr returns the address of both sockets.
@@ -221,6 +241,13 @@ func (n *Node) DHT() *DHT { return n.dht }
 // Close ends all transfers, connections and sockets. Downloads fail with [ErrClosed]; their files
 // remain, and a later fetch goes on with them.
 func (n *Node) Close() error {
+	err := n.end()
+	n.work.Wait() // not with ops held: some wait for it
+	return err
+}
+
+// end is Close without waiting.
+func (n *Node) end() error {
 	n.ops.Lock()
 	defer n.ops.Unlock()
 	n.mu.Lock()
@@ -229,8 +256,8 @@ func (n *Node) Close() error {
 		return nil
 	}
 	n.closed = true
-	entries := n.entries
-	n.entries = make(map[refs.InfoHash]*entry)
+	entries, offers := n.entries, n.offers
+	n.entries, n.offers = make(map[refs.InfoHash]*entry), make(map[refs.InfoHash]*offer)
 	var loading []*Download
 	for _, e := range entries {
 		if e.loading != nil {
@@ -246,13 +273,20 @@ func (n *Node) Close() error {
 		e.drop()
 	}
 	errs := append(n.client.Close(), n.dht.Close(), n.sockets.close())
-	n.work.Wait()
+	for _, o := range offers {
+		o.closeSource(n)
+	}
 	return errors.Join(errs...)
 }
 
-// add makes an entry and its torrent, with the lock ops held.
-func (n *Node) add(hash refs.InfoHash, st *store, d *Download, info []byte) (*entry, error) {
-	e := &entry{hash: hash, store: st, found: make(chan []byte, 1), users: 1, loading: d, suspended: newBans()}
+// newEntry makes the entry of a torrent that has one user.
+func newEntry(hash refs.InfoHash, st *store, s *schedule) *entry {
+	return &entry{hash: hash, store: st, found: make(chan []byte, 1), users: 1, suspended: newBans(), schedule: s}
+}
+
+// add gives a new entry to the library, with the info dictionary if it is known. The lock ops is
+// held.
+func (n *Node) add(e *entry, info []byte) (*entry, error) {
 	e.mu.Lock() // until the torrent is known: the announce loop may take the entry at once
 	defer e.mu.Unlock()
 	n.mu.Lock()
@@ -260,16 +294,15 @@ func (n *Node) add(hash refs.InfoHash, st *store, d *Download, info []byte) (*en
 		n.mu.Unlock()
 		return nil, ErrClosed
 	}
-	n.entries[hash] = e // first, since connections can come as soon as the library knows the torrent
+	n.entries[e.hash] = e // first, since connections can come as soon as the library knows the torrent
 	n.mu.Unlock()
-	t, _ := n.client.AddTorrentOpt(torrent.AddTorrentOpts{
-		InfoHash:                 metainfo.Hash(hash),
+	e.torrent, _ = n.client.AddTorrentOpt(torrent.AddTorrentOpts{
+		InfoHash:                 metainfo.Hash(e.hash),
 		InfoBytes:                info,
-		Storage:                  st,
+		Storage:                  e.store,
 		ChunkSize:                blockLength,
 		DisableInitialPieceCheck: true,
 	})
-	e.torrent = t
 	n.wakeUp()
 	return e, nil
 }
@@ -302,6 +335,11 @@ func (n *Node) busy(e *entry) bool {
 func (n *Node) release(e *entry) {
 	n.ops.Lock()
 	defer n.ops.Unlock()
+	n.releaseLocked(e)
+}
+
+// releaseLocked is release with the lock ops held.
+func (n *Node) releaseLocked(e *entry) {
 	if e.users--; e.users > 0 {
 		return
 	}

@@ -54,10 +54,10 @@ func dialable(a netip.AddrPort) bool {
 
 // dial connects a torrent to addresses, except to ourselves and to whom is kept away.
 func (n *Node) dial(e *entry, peers []netip.AddrPort) {
-	self, now := n.Addr(), time.Now()
+	now := time.Now()
 	var infos []torrent.PeerInfo
 	for _, a := range peers {
-		if keys := keysOf(a, [20]byte{}); a != self && !n.bans.match(keys, now) && !e.suspended.match(keys, now) {
+		if keys := keysOf(a, [20]byte{}); !n.isSelf(a) && !n.bans.match(keys, now) && !e.suspended.match(keys, now) {
 			infos = append(infos, torrent.PeerInfo{Addr: peerAddr{a}, Source: torrent.PeerSourceDirect})
 		}
 	}

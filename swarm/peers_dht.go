@@ -7,12 +7,14 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/anacrolix/dht/v2/krpc"
 	"github.com/anacrolix/torrent"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/refs"
 )
 
 // The peers of a repository meet at its rendezvous (announce). Each torrent is announced under its
@@ -38,6 +40,7 @@ const (
 
 // schedule is when a torrent is due to be looked up and announced; under Node.mu.
 type schedule struct {
+	hash    refs.InfoHash
 	due     time.Time
 	running bool
 	wait    time.Duration // of a download, the current pause
@@ -48,8 +51,8 @@ type schedule struct {
 func (n *Node) announceLoop(ctx context.Context) {
 	slots := make(chan struct{}, parallelAnnounces)
 	for {
-		e, pause := n.nextDue(time.Now())
-		if e == nil {
+		s, pause := n.nextDue(time.Now())
+		if s == nil {
 			t := time.NewTimer(pause)
 			select {
 			case <-t.C:
@@ -69,76 +72,104 @@ func (n *Node) announceLoop(ctx context.Context) {
 		}
 		n.work.Go(func() {
 			defer func() { <-slots }()
-			n.announce(ctx, e)
+			n.announce(ctx, s)
 		})
 	}
 }
 
-// nextDue takes the torrent that is due longest, a download before a seed; or says how long none is.
-func (n *Node) nextDue(now time.Time) (*entry, time.Duration) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var first *entry
+// A turn is a torrent whose announcement may be due.
+type turn struct {
+	*schedule
+	loading bool // it is incomplete
+}
+
+// turns gives all torrents that are not being announced. It is called with Node.mu held.
+func (n *Node) turns(yield func(turn) bool) {
 	for _, e := range n.entries {
-		if !e.schedule.running && (first == nil || e.before(first, now)) {
-			first = e
+		if !e.schedule.running && !yield(turn{e.schedule, e.loading != nil}) {
+			return
 		}
 	}
-	if first == nil {
+	for _, o := range n.offers {
+		if o.entry == nil && n.entries[o.hash] == nil && !o.schedule.running && !yield(turn{o.schedule, false}) {
+			return
+		}
+	}
+}
+
+// nextDue takes the torrent that is due longest, a download before a seed; or says how long none is.
+func (n *Node) nextDue(now time.Time) (*schedule, time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var first turn
+	for t := range n.turns {
+		if first.schedule == nil || t.before(first, now) {
+			first = t
+		}
+	}
+	if first.schedule == nil {
 		return nil, announceInterval
 	}
-	due := first.schedule.due
-	if first.loading == nil && due.Before(n.nextSeed) {
+	due := first.due
+	if !first.loading && due.Before(n.nextSeed) {
 		due = n.nextSeed
 	}
 	if due.After(now) {
 		return nil, due.Sub(now)
 	}
-	if first.loading == nil {
+	if !first.loading {
 		n.nextSeed = now.Add(announceSpacing)
 	}
-	first.schedule.running = true
-	return first, 0
+	first.running = true
+	return first.schedule, 0
 }
 
-// before reports whether e comes before f: what is due before what is not, then downloads before
+// before reports whether t comes before u: what is due before what is not, then downloads before
 // seeds, then by time.
-func (e *entry) before(f *entry, now time.Time) bool {
-	eDue, fDue := !e.schedule.due.After(now), !f.schedule.due.After(now)
+func (t turn) before(u turn, now time.Time) bool {
+	tDue, uDue := !t.due.After(now), !u.due.After(now)
 	switch {
-	case eDue != fDue:
-		return eDue
-	case eDue && (e.loading == nil) != (f.loading == nil):
-		return e.loading != nil
+	case tDue != uDue:
+		return tDue
+	case tDue && t.loading != u.loading:
+		return t.loading
 	default:
-		return e.schedule.due.Before(f.schedule.due)
+		return t.due.Before(u.due)
 	}
 }
 
 // announce looks a torrent up in the DHT, takes the peers found there, and announces it.
-func (n *Node) announce(ctx context.Context, e *entry) {
+func (n *Node) announce(ctx context.Context, s *schedule) {
 	ctx, cancel := context.WithTimeout(ctx, announceTime)
 	defer cancel()
-	target := announce.Target(e.hash)
+	target := announce.Target(s.hash)
 	found, err := n.dht.FindPeers(ctx, target)
 	accepted := 0
 	if found != nil {
-		n.AddPeers(e.hash, found.Peers)
+		n.foundPeers(s.hash, found.Peers)
 		if err == nil {
 			accepted, err = n.dht.Announce(ctx, found.Closest, target, n.Addr().Port())
 		}
 	}
-	n.log.Debug("announced torrent", "infohash", e.hash, "nodes", accepted, "err", err)
+	n.log.Debug("announced torrent", "infohash", s.hash, "nodes", accepted, "err", err)
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := &e.schedule
 	s.running = false
 	if found != nil {
 		s.nodes = found.Answered
 	}
-	s.due = time.Now().Add(s.pause(e.loading != nil, accepted > 0))
+	e := n.entries[s.hash]
+	s.due = time.Now().Add(s.pause(e != nil && e.loading != nil, accepted > 0))
 	n.wakeUp()
+}
+
+// foundPeers dials the peers of a torrent. One that is only offered is loaded for it: where nobody
+// can call us, we have to call.
+func (n *Node) foundPeers(hash refs.InfoHash, peers []netip.AddrPort) {
+	if slices.ContainsFunc(peers, func(a netip.AddrPort) bool { return !n.isSelf(a) }) && n.rouse(hash) {
+		n.AddPeers(hash, peers)
+	}
 }
 
 // pause is how long a torrent can wait for its next announcement.

@@ -11,7 +11,7 @@ import (
 
 func TestNextDue(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	at := func(s time.Duration) schedule { return schedule{due: now.Add(s)} }
+	at := func(s time.Duration) *schedule { return &schedule{due: now.Add(s)} }
 	early := &entry{hash: refs.InfoHash{1}, schedule: at(-2 * time.Second)}
 	late := &entry{hash: refs.InfoHash{2}, schedule: at(-time.Second)}
 	download := &entry{hash: refs.InfoHash{3}, schedule: at(-time.Millisecond), loading: &Download{}}
@@ -21,21 +21,21 @@ func TestNextDue(t *testing.T) {
 		n.entries[e.hash] = e
 	}
 	for i, want := range []struct {
-		e     *entry
+		s     *schedule
 		pause time.Duration
 		step  time.Duration
 	}{
-		{download, 0, 0},
-		{early, 0, 0},
+		{download.schedule, 0, 0},
+		{early.schedule, 0, 0},
 		{nil, announceSpacing, 0}, // the other seed has to wait
-		{late, 0, announceSpacing},
+		{late.schedule, 0, announceSpacing},
 		{nil, time.Minute - announceSpacing, 0},
-		{soon, 0, time.Minute},
+		{soon.schedule, 0, time.Minute},
 		{nil, announceInterval, 0}, // all are under way
 	} {
 		now = now.Add(want.step)
-		if e, pause := n.nextDue(now); e != want.e || pause != want.pause {
-			t.Errorf("%d: nextDue = %v, %v, want %v, %v", i, e, pause, want.e, want.pause)
+		if s, pause := n.nextDue(now); s != want.s || pause != want.pause {
+			t.Errorf("%d: nextDue = %v, %v, want %v, %v", i, s, pause, want.s, want.pause)
 		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 
 // A Seed keeps a complete torrent available to peers.
 type Seed struct {
-	node  *Node
-	entry *entry
-	once  sync.Once
+	node   *Node
+	entry  *entry // or
+	offer  *offer
+	opener *opener
+	once   sync.Once
 }
 
 // Seed serves the bytes that info describes, read from r at any time and by several goroutines.
@@ -31,7 +33,7 @@ func (n *Node) Seed(info *Info, r io.ReaderAt) (*Seed, error) {
 		e.users++
 		return &Seed{node: n, entry: e}, nil
 	}
-	e, err := n.add(info.hash, newSeedStore(info, r), nil, info.bytes)
+	e, err := n.add(newEntry(info.hash, newSeedStore(info, r), &schedule{hash: info.hash}), info.bytes)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +42,12 @@ func (n *Node) Seed(info *Info, r io.ReaderAt) (*Seed, error) {
 
 // Close ends the seeding, if no other Seed or Download of the same torrent is open.
 func (s *Seed) Close() error {
-	s.once.Do(func() { s.node.release(s.entry) })
+	s.once.Do(func() {
+		if s.offer != nil {
+			s.node.withdraw(s.offer, s.opener)
+		} else {
+			s.node.release(s.entry)
+		}
+	})
 	return nil
 }

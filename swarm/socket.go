@@ -157,20 +157,6 @@ func (q *packetQueue) SetReadDeadline(time.Time) error { return errNoDeadline }
 // SetWriteDeadline is not supported.
 func (q *packetQueue) SetWriteDeadline(time.Time) error { return errNoDeadline }
 
-// listener accepts connections for the library, which would try again at once, for ever, when the
-// process has no file descriptors left.
-type listener struct{ net.Listener }
-
-func (l listener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err == nil || errors.Is(err, net.ErrClosed) {
-			return c, err
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
 // tcpDialer dials from any port.
 func tcpDialer() torrent.Dialer {
 	return torrent.NetworkDialer{Network: "tcp4", Dialer: &net.Dialer{FallbackDelay: -1, KeepAlive: -1}}

@@ -20,22 +20,36 @@ func (n *Node) PublicAddr() (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(seen, listen.Port()), ok
 }
 
+// isSelf reports whether an address is our own, as far as we know.
+func (n *Node) isSelf(a netip.AddrPort) bool {
+	if a == n.Addr() {
+		return true
+	}
+	public, ok := n.PublicAddr()
+	return ok && a == public
+}
+
 // TorrentStats is what the node has done for one torrent.
 type TorrentStats struct {
-	Sent     int64 // bytes of data, since the torrent was added
-	Received int64 // likewise
+	Sent     int64 // bytes of data, since the torrent was seeded, offered or fetched
+	Received int64 // likewise, in the library now
 	Peers    int   // connected now
 }
 
 // TorrentStats returns the statistics of a torrent, zero if the node does not have it.
 func (n *Node) TorrentStats(hash refs.InfoHash) (s TorrentStats) {
-	e := n.entry(hash)
+	n.mu.Lock()
+	e := n.entries[hash]
+	if o := n.offers[hash]; o != nil {
+		s.Sent = o.sent
+	}
+	n.mu.Unlock()
 	if e == nil {
 		return s
 	}
 	e.with(func(t *torrent.Torrent) {
 		stats := t.Stats()
-		s.Sent, s.Received = stats.BytesWrittenData.Int64(), stats.BytesReadUsefulData.Int64()
+		s.Sent, s.Received = s.Sent+stats.BytesWrittenData.Int64(), stats.BytesReadUsefulData.Int64()
 		s.Peers = stats.ActivePeers
 	})
 	return s

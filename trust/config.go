@@ -67,6 +67,40 @@ func parseDocument(text string) (*document, error) {
 	return doc, nil
 }
 
+// A Setting is one key of a file in the syntax of trust.conf.
+type Setting struct {
+	Line    int    // from 1
+	Section string // its kind, such as "repo"
+	Name    string // what stands in quotes in the section line; "" if nothing
+	Key     string
+	Value   string
+}
+
+// ParseSettings reads other files of the configuration directory, which have
+// trust.conf's syntax. The order is the file's; a key may be there several
+// times. A key before the first section is an error. The error is a
+// *ConfigError without a file.
+func ParseSettings(text string) ([]Setting, error) {
+	doc, err := parseDocument(text)
+	if err != nil {
+		return nil, err
+	}
+	var list []Setting
+	var in configLine
+	for n, line := range doc.lines {
+		switch {
+		case line.section != "":
+			in = line
+		case line.key == "":
+		case in.section == "":
+			return nil, &ConfigError{Line: n + 1, Reason: "a key before the first section"}
+		default:
+			list = append(list, Setting{Line: n + 1, Section: in.section, Name: in.name, Key: line.key, Value: line.value})
+		}
+	}
+	return list, nil
+}
+
 // String returns the text of the document.
 func (d *document) String() string {
 	var b strings.Builder

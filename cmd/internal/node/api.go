@@ -207,12 +207,25 @@ type RepoStatus struct {
 	Refs      int       `json:"refs"`
 	Packs     int       `json:"packs"`
 	Bytes     int64     `json:"bytes"`  // of the packs
-	Sent      int64     `json:"sent"`   // bytes sent to peers since the node started
+	Sent      int64     `json:"sent"`   // bytes of packs sent to peers, ever
 	Peers     int       `json:"peers"`  // connected now
 	Stored    int       `json:"stored"` // nodes that took the record at the last republish
 	Expires   time.Time `json:"expires"`
 	Next      time.Time `json:"next_republish"`
+	Stopped   string    `json:"stopped,omitempty"` // why it is not served, if the seeding policy says so
 	LastError string    `json:"last_error,omitempty"`
+}
+
+// LimitStatus is what the configuration limits the node to; 0 is no limit.
+type LimitStatus struct {
+	Upload      int64   `json:"upload"`      // bytes a second
+	Download    int64   `json:"download"`    // bytes a second
+	Connections int     `json:"connections"` // with peers, in all
+	PerTorrent  int     `json:"per_torrent"`
+	HalfOpen    int     `json:"half_open"`
+	Ratio       float64 `json:"seed_ratio"`
+	Size        int64   `json:"seed_size"` // bytes
+	AgeSeconds  int64   `json:"seed_age"`
 }
 
 // A Status describes the node.
@@ -224,6 +237,7 @@ type Status struct {
 	Log      string       `json:"log"`
 	Listen   string       `json:"listen"`
 	Nodes    int          `json:"dht_nodes"` // that answered lately
+	Limits   LimitStatus  `json:"limits"`
 	Identity string       `json:"identity,omitempty"`
 	Repos    []RepoStatus `json:"repositories"`
 }

@@ -47,6 +47,7 @@ type Node struct {
 	mu      sync.Mutex // guards what follows
 	mirrors map[refs.Address]*mirror
 	seeds   map[refs.Address]*seeding
+	stopped map[refs.Address]string // repositories that are not served, and why
 	signers map[keys.ID]keys.Signer // unlocked by a passphrase that a request brought
 }
 
@@ -76,9 +77,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	n.swarm, err = swarm.Listen(ctx, swarm.Config{
-		Listen: cfg.Listen, Bootstrap: cfg.Bootstrap, StateDir: o.Home.stateDir(), Logger: o.Log,
-	})
+	n.swarm, err = swarm.Listen(ctx, n.swarmConfig())
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
@@ -100,12 +99,42 @@ func Run(ctx context.Context, o Options) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.serve(ctx, socket) })
 	g.Go(func() error {
+		n.judgeNowAndThen(ctx)
+		return nil
+	})
+	g.Go(func() error {
 		if err := n.keeper.Run(ctx); ctx.Err() == nil {
 			return err
 		}
 		return nil
 	})
 	return g.Wait()
+}
+
+// swarmConfig is the part of the configuration that the swarm is told.
+func (n *Node) swarmConfig() swarm.Config {
+	c := n.config
+	return swarm.Config{
+		Listen: c.Listen, Bootstrap: c.Bootstrap, StateDir: n.home.stateDir(), Logger: n.log,
+		UploadRate: c.Limits.Upload, DownloadRate: c.Limits.Download,
+		Connections: c.Limits.Connections, ConnectionsPerTorrent: c.Limits.PerTorrent, HalfOpen: c.Limits.HalfOpen,
+	}
+}
+
+// judgeNowAndThen asks the seeding policy again and again until ctx ends, and
+// then counts once more.
+func (n *Node) judgeNowAndThen(ctx context.Context) {
+	tick := time.NewTicker(judgeInterval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+		if err := n.judgeAll(nil); err != nil {
+			n.log.Error("seeding policy", "error", err)
+		}
+	}
 }
 
 // openAll opens every mirror and seeds it. A mirror that cannot be opened is
@@ -115,6 +144,7 @@ func (n *Node) openAll(ctx context.Context) {
 	if err != nil {
 		n.log.Error("list mirrors", "error", err)
 	}
+	var opened []*mirror
 	for _, dir := range dirs {
 		a, err := refs.ParseAddress("gitpeer://" + filepath.Base(filepath.Dir(dir)) + "/" + strings.TrimSuffix(filepath.Base(dir), ".git"))
 		if err != nil {
@@ -122,11 +152,21 @@ func (n *Node) openAll(ctx context.Context) {
 			continue
 		}
 		m, err := n.mirror(ctx, a)
-		if err == nil {
-			err = n.seed(m)
-		}
 		if err != nil {
 			n.log.Error("mirror is left out", "repository", a.String(), "error", err)
+			continue
+		}
+		if m.current() != nil {
+			opened = append(opened, m)
+		}
+	}
+	// All of them first: what the policy says of one depends on the others.
+	if _, err := n.judge(time.Now()); err != nil {
+		n.log.Error("seeding policy", "error", err)
+	}
+	for _, m := range opened {
+		if err := n.serveMirror(m); err != nil {
+			n.log.Error("mirror is left out", "repository", m.addr.String(), "error", err)
 		}
 	}
 }

@@ -58,6 +58,15 @@ func newPerson(t *testing.T, net *testnet.Network) *person {
 	return p
 }
 
+// configure writes the file config.
+func (p *person) configure(text string) *person {
+	p.t.Helper()
+	if err := os.WriteFile(p.home.configFile(), []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	return p
+}
+
 // start runs the node of a person until the test ends or p.stop.
 func (p *person) start() *person {
 	p.t.Helper()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -139,7 +140,7 @@ func mutableLink(a refs.Address) string {
 func (n *Node) status(context.Context, Empty, ProgressFunc) (*Status, error) {
 	s := &Status{
 		Version: n.opts.Version, PID: os.Getpid(), Started: n.started, Home: n.home.Data, Log: n.home.LogFile(),
-		Listen: n.swarm.Addr().String(), Nodes: n.swarm.DHT().Good(), Repos: []RepoStatus{},
+		Listen: n.swarm.Addr().String(), Nodes: n.swarm.DHT().Good(), Limits: n.config.limits(), Repos: []RepoStatus{},
 	}
 	if id, ok := n.identity(); ok {
 		s.Identity = id.String()
@@ -180,14 +181,24 @@ func (n *Node) repoStatus(m *mirror, st *state, k announce.KeepStatus) RepoStatu
 	if k.Err != nil {
 		r.LastError = k.Err.Error()
 	}
+	r.Packs, r.Bytes = m.held(st.Snapshot)
+	r.Stopped = n.stoppedBy(m.addr)
+	served := n.seeding(m)
+	served.mu.Lock()
+	r.Sent = served.sent(n)
+	served.mu.Unlock()
 	for _, p := range st.Snapshot.Packs {
-		if m.pack(p.InfoHash) != nil {
-			r.Packs++
-			r.Bytes += p.Bytes
-		}
-		stats := n.swarm.TorrentStats(p.InfoHash)
-		r.Sent += stats.Sent
-		r.Peers = max(r.Peers, stats.Peers)
+		r.Peers = max(r.Peers, n.swarm.TorrentStats(p.InfoHash).Peers)
 	}
 	return r
+}
+
+// limits is what the configuration says, as the node shows it.
+func (c *config) limits() LimitStatus {
+	l, p := c.Limits, c.Policy
+	return LimitStatus{
+		Upload: l.Upload, Download: l.Download,
+		Connections: l.Connections, PerTorrent: cmp.Or(l.PerTorrent, swarm.DefaultConnectionsPerTorrent), HalfOpen: cmp.Or(l.HalfOpen, swarm.DefaultHalfOpen),
+		Ratio: p.Ratio, Size: p.Size, AgeSeconds: int64(p.Age.Seconds()),
+	}
 }

@@ -87,18 +87,11 @@ func (f *fetching) unrepaired(cause error) error {
 
 // unseed stops serving a pack.
 func (n *Node) unseed(m *mirror, ih refs.InfoHash) error {
-	n.mu.Lock()
-	s := n.seeds[m.addr]
-	n.mu.Unlock()
-	if s == nil {
-		return nil
-	}
+	s := n.seeding(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.torrents[ih]
-	if t == nil {
+	if s.torrents[ih] == nil {
 		return nil
 	}
-	delete(s.torrents, ih)
-	return t.close()
+	return s.drop(n, ih)
 }

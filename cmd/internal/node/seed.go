@@ -16,42 +16,78 @@ import (
 // A seeding is what the swarm serves of one mirror.
 type seeding struct {
 	mu        sync.Mutex // guards what follows
-	torrents  map[refs.InfoHash]*served
+	torrents  map[refs.InfoHash]*swarm.Seed
 	snapshots map[uint64]refs.InfoHash // of which torrents are parcels, by number
+	tally     tally                    // Sent without that of torrents
+	stored    tally
 }
 
-type served struct {
-	seed *swarm.Seed
-	file io.Closer
+// A packSource is a pack as the swarm reads it.
+type packSource struct {
+	*packView
+	io.Closer
 }
 
-func (s *served) close() error { return errors.Join(s.seed.Close(), s.file.Close()) }
+// drop stops serving a torrent and keeps count of what was sent of it. The
+// caller holds mu.
+func (s *seeding) drop(n *Node, ih refs.InfoHash) error {
+	s.tally.Sent += n.swarm.TorrentStats(ih).Sent
+	t := s.torrents[ih]
+	delete(s.torrents, ih)
+	return t.Close()
+}
+
+// seeding gives the one seeding of a mirror.
+func (n *Node) seeding(m *mirror) *seeding {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.seeds[m.addr]
+	if s == nil {
+		t := m.loadTally()
+		s = &seeding{torrents: map[refs.InfoHash]*swarm.Seed{}, snapshots: map[uint64]refs.InfoHash{}, tally: t, stored: t}
+		n.seeds[m.addr] = s
+	}
+	return s
+}
 
 // seed serves what the accepted snapshot of a mirror lists and the newest
 // snapshots themselves, stops serving what is no longer listed, and keeps the
-// record alive in the DHT.
+// record alive in the DHT. The policy is asked first, also about others: room
+// for this one may have to be made.
 func (n *Node) seed(m *mirror) error {
 	if m.current() == nil {
 		return nil
 	}
+	return n.judgeAll(m)
+}
+
+// serveMirror does for one mirror what the policy has decided.
+func (n *Node) serveMirror(m *mirror) error {
 	return errors.Join(n.seedTorrents(m), n.keep(m))
 }
 
-// seedTorrents is seed without the DHT.
+// seedTorrents is serveMirror without the DHT.
 func (n *Node) seedTorrents(m *mirror) error {
-	if !n.config.Seed && !n.own(m.addr) {
-		return nil
-	}
-	n.mu.Lock()
-	s := n.seeds[m.addr]
-	if s == nil {
-		s = &seeding{torrents: map[refs.InfoHash]*served{}, snapshots: map[uint64]refs.InfoHash{}}
-		n.seeds[m.addr] = s
-	}
-	n.mu.Unlock()
+	s := n.seeding(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	want := map[refs.InfoHash]bool{}
+	if n.stoppedBy(m.addr) == "" {
+		if err := n.seedListed(m, s, want); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for ih := range s.torrents {
+		if !want[ih] {
+			errs = append(errs, s.drop(n, ih))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// seedListed serves packs and snapshots and notes which.
+func (n *Node) seedListed(m *mirror, s *seeding, want map[refs.InfoHash]bool) error {
 	for _, line := range m.current().Snapshot.Packs {
 		p := m.pack(line.InfoHash)
 		if p == nil {
@@ -61,24 +97,16 @@ func (n *Node) seedTorrents(m *mirror) error {
 		if s.torrents[line.InfoHash] != nil {
 			continue
 		}
-		view, file := m.view(p)
-		seed, err := n.swarm.Seed(p.Info, view)
+		seed, err := n.swarm.Offer(line.InfoHash, func() (*swarm.Info, swarm.Source, error) {
+			view, file := m.view(p)
+			return p.Info, packSource{view, file}, nil
+		})
 		if err != nil {
 			return fmt.Errorf("seed pack %s: %w", line.InfoHash, err)
 		}
-		s.torrents[line.InfoHash] = &served{seed, file}
+		s.torrents[line.InfoHash] = seed
 	}
-	if err := n.seedSnapshots(m, s, want); err != nil {
-		return err
-	}
-	var errs []error
-	for ih, t := range s.torrents {
-		if !want[ih] {
-			errs = append(errs, t.close())
-			delete(s.torrents, ih)
-		}
-	}
-	return errors.Join(errs...)
+	return n.seedSnapshots(m, s, want)
 }
 
 // seedSnapshots serves the newest snapshots.
@@ -98,12 +126,21 @@ func (n *Node) seedSnapshots(m *mirror, s *seeding, want map[refs.InfoHash]bool)
 			continue
 		}
 		ih := p.Info.InfoHash()
-		want[ih], s.snapshots[number] = true, ih
-		seed, err := n.swarm.Seed(p.Info, p)
-		if err != nil {
-			return errors.Join(fmt.Errorf("seed snapshot %d: %w", number, err), p.Close())
+		if err := p.Close(); err != nil {
+			return err
 		}
-		s.torrents[ih] = &served{seed, p}
+		want[ih], s.snapshots[number] = true, ih
+		seed, err := n.swarm.Offer(ih, func() (*swarm.Info, swarm.Source, error) {
+			p, err := m.parcel(number)
+			if err != nil {
+				return nil, nil, err
+			}
+			return p.Info, p, nil
+		})
+		if err != nil {
+			return fmt.Errorf("seed snapshot %d: %w", number, err)
+		}
+		s.torrents[ih] = seed
 	}
 	maps.DeleteFunc(s.snapshots, func(number uint64, _ refs.InfoHash) bool { return number+keepSnapshots <= newest })
 	return nil
@@ -113,7 +150,7 @@ func (n *Node) seedSnapshots(m *mirror, s *seeding, want map[refs.InfoHash]bool)
 // own, and announce this node at the rendezvous.
 func (n *Node) keep(m *mirror) error {
 	keep := announce.Keep{Address: m.addr, Item: m.current().Item}
-	if n.config.Seed || n.own(m.addr) {
+	if n.stoppedBy(m.addr) == "" {
 		keep.Port = n.swarm.Addr().Port()
 	}
 	if n.own(m.addr) {
