@@ -134,6 +134,7 @@ func BenchmarkHistory(b *testing.B) {
 					b.ReportMetric(speed/git, "x-git")
 				}
 			})
+			b.Run("cached", h.benchmarkCached)
 			b.Run("warm", func(b *testing.B) {
 				store := h.repo.store()
 				old, err := Decide(p, nil, h.publish(branch("main", h.commits[n-11])), store, now).Accept()
@@ -150,6 +151,26 @@ func BenchmarkHistory(b *testing.B) {
 			})
 		})
 	}
+}
+
+// benchmarkCached is trust check with ten commits more than at the last time.
+func (h *longHistory) benchmarkCached(b *testing.B) {
+	cache, store, n := OpenCache(b.TempDir()), h.repo.store(), len(h.commits)
+	q := Query{Repository: h.address, ObjectFormat: refs.SHA1, Refs: []refs.Ref{branch("main", h.commits[n-11])}, Known: cache.Known, Keep: cache.Keep}
+	p := h.policy()
+	check := func() {
+		v, err := Examine(p, q, store, now)
+		if err != nil || v[0].Code != OK || cache.Notes() != nil {
+			b.Fatal(v, err, cache.Notes())
+		}
+	}
+	check()
+	q.Refs, q.Keep = []refs.Ref{branch("main", h.commits[n-1])}, nil
+	busy := cpuTime()
+	for b.Loop() {
+		check()
+	}
+	b.ReportMetric(float64((cpuTime()-busy).Microseconds())/1000/float64(b.N), "own-ms/op")
 }
 
 // gitSpeed is how many commits git verifies in a second, 0 if gpg is not there.

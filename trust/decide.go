@@ -152,9 +152,10 @@ type judge struct {
 	intro      []refs.OID
 	first      bool // nothing was introduced yet: the tips introduce themselves
 	rewound    bool
-	each       func(Verdict)  // told about every commit that is walked over; may be nil
-	voices     []voice        // of the publishers, the snapshot's own first
-	missing    []refs.Address // see Decision.Missing
+	each       func(Verdict)                     // told about every commit that is walked over; may be nil
+	recall     func(refs.Digest) []Authenticated // see Query.Known; may be nil
+	voices     []voice                           // of the publishers, the snapshot's own first
+	missing    []refs.Address                    // see Decision.Missing
 }
 
 // A group is the refs of a snapshot that one rule decides, so that their common
@@ -165,6 +166,7 @@ type group struct {
 	pin    refs.Digest // of that and the quorum: see Pin
 	refs   []*candidate
 	auth   []Authenticated // what the rule authenticated before, then now
+	grown  bool            // something new is in auth
 }
 
 // A candidate is a ref on its way to a verdict.
@@ -243,6 +245,9 @@ func (j *judge) group(introduction []refs.OID) []*candidate {
 		if g == nil {
 			g = &group{rule: rule, digest: j.scope.digest(rule, introduction), pin: j.scope.pinDigest(rule, introduction)}
 			g.auth = j.pins.authenticated(g.digest)
+			if j.recall != nil {
+				g.auth = append(g.auth, j.recall(g.digest)...)
+			}
 			groups[rule] = g
 			j.groups = append(j.groups, g)
 		}

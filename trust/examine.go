@@ -22,6 +22,11 @@ type Query struct {
 	// Each, if set, is given a verdict about every commit that is checked, in
 	// modes all and chain, parents before children.
 	Each func(Verdict)
+	// Known, if set, gives what was authenticated before under the rule with a
+	// digest, and Keep takes what is now, if that is more: see Cache. What Known
+	// gives is not looked at again, and Each is not told of it.
+	Known func(rule refs.Digest) []Authenticated
+	Keep  func(rule refs.Digest, tips []Authenticated)
 }
 
 // Examine gives the verdict about each ref of a query, sorted by name. Without
@@ -40,8 +45,32 @@ func Examine(p *Policy, q Query, o Objects, now time.Time) (verdicts []Verdict, 
 			verdicts = refuseAll(snapshot, now, Internal, fmt.Sprintf("the verifier failed: %v", cause)).Verdicts
 		}
 	}()
-	j := &judge{scope: s, snapshot: snapshot, now: now, each: q.Each}
-	return j.decide(o).Verdicts, nil
+	j := &judge{scope: s, snapshot: snapshot, now: now, each: q.Each, recall: q.Known}
+	verdicts = j.decide(o).Verdicts
+	if q.Keep != nil && !j.first {
+		q.keep(j.groups)
+	}
+	return verdicts, nil
+}
+
+// keep hands out what was authenticated, once for each digest: two rules may
+// have one.
+func (q Query) keep(groups []*group) {
+	tips := make(map[refs.Digest][]Authenticated)
+	grown := make(map[refs.Digest]bool)
+	for _, g := range groups {
+		for _, a := range g.auth {
+			if !slices.ContainsFunc(tips[g.digest], func(b Authenticated) bool { return a.OID == b.OID }) {
+				tips[g.digest] = append(tips[g.digest], a)
+			}
+		}
+		grown[g.digest] = grown[g.digest] || g.grown
+	}
+	for digest, more := range grown {
+		if more {
+			q.Keep(digest, tips[digest])
+		}
+	}
 }
 
 // scope is the part of a policy that the query is about.

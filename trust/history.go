@@ -272,6 +272,9 @@ type frontier struct {
 	fresh []int32   // in, but not yet in queue: their dates are not known
 	queue dateQueue // loaded, parents not yet in
 	first bool      // only first parents are followed
+	// roots that may be missing: what was verified once may be gone, with a
+	// branch that was deleted, and then reaches nothing
+	optional []int32
 }
 
 func (h *history) frontier(roots []int32) *frontier {
@@ -306,10 +309,12 @@ func (f *frontier) step() (more bool, err error) {
 		if err := f.bulk(); err != nil {
 			return false, err
 		}
-		if err := f.h.load(j, forAncestry); err != nil {
+		switch err := f.h.load(j, forAncestry); {
+		case err == nil:
+			heap.Push(&f.queue, j)
+		case !isMissing(err) || !slices.Contains(f.optional, j):
 			return false, err
 		}
-		heap.Push(&f.queue, j)
 	}
 	f.fresh = f.fresh[:0]
 	if f.queue.Len() == 0 {
@@ -332,9 +337,11 @@ func (f *frontier) bulk() error {
 		return nil
 	}
 	f.h.streamed = true
-	tips := make([]refs.OID, len(f.roots))
-	for k, root := range f.roots {
-		tips[k] = f.h.oid(root)
+	var tips []refs.OID
+	for _, root := range f.roots {
+		if f.h.commits.at(root).loaded { // else it is one of many, or missing
+			tips = append(tips, f.h.oid(root))
+		}
 	}
 	_, err := f.h.stream(tips, nil, forAncestry)
 	return err

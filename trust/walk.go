@@ -231,11 +231,12 @@ func (j *judge) newWalk(g *group, introduction []refs.OID) *walk {
 		// What a chain merged is nobody's but the merger's: a ref that leads
 		// there has a chain of its own to show.
 		w.chain = w.h.frontier(before)
-		w.chain.first = true
+		w.chain.first, w.chain.optional = true, before
 	} else {
 		roots = append(roots, before...)
 	}
 	w.base = w.h.frontier(roots)
+	w.base.optional = before
 	return w
 }
 
@@ -500,6 +501,7 @@ func (w *walk) authenticated(tips []refs.OID) []Authenticated {
 		i := w.h.id(oid)
 		if v := w.visited(i); v != nil && v.ok() && !w.parent.has(i) {
 			auth = append(auth, Authenticated{Rule: w.g.digest, OID: oid, Mark: v.mark})
+			w.g.grown = true
 		}
 	}
 	for _, a := range w.g.auth {

@@ -84,6 +84,8 @@ gitpeer trust check [FOLDER|REF|A..B]... [--signer KEY]... [--intro COMMIT]
     --ref REF           judge one commit by the rule for REF
     --explain           a line for every commit and tag that is looked at:
                         verdict, id, signer, fingerprint, time, rule, why
+    --no-cache          look again at commits that were accepted before by the
+                        same rules, and remember nothing; --explain looks again
     --semantics guix --intro COMMIT --signer FINGERPRINT [--keyring REF]
                         by .guix-authorizations, as guix git authenticate does
     --semantics sq-git --intro COMMIT
@@ -93,8 +95,7 @@ gitpeer trust check URL|NAME... [--explain] [--no-cache]
     Fetches what was published last, as git fetch would, and prints what the
     policy says of each ref, or of each that it refuses. Outside of repositories
     the default is all of the policy.
-    --no-cache          look again at commits that were accepted before; on this
-                        disk that is always so
+    --no-cache          look again at commits that were accepted before
 
     The exit status is the code of the first refusal: 10 not signed, 11 by
     nobody who may, 12 damaged, 13 at the wrong time, 14 weakly, 15 malformed,

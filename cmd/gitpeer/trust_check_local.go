@@ -340,7 +340,18 @@ func (c *checking) own(ctx context.Context, t *target, one *checked, objects tru
 	if one.TipsOnly {
 		c.env.ui.Warnf("only what the refs point at is checked: no introduction is known, a commit from which on all are (--intro OID)")
 	}
-	return trust.Examine(policy, *q, objects, c.now)
+	cache := trust.OpenCache(c.home.Cache())
+	if !c.noCache && t.base == nil { // each A..B is a rule of its own: what it needs is little
+		q.Keep = cache.Keep
+		if !c.explain {
+			q.Known = cache.Known
+		}
+	}
+	verdicts, err := trust.Examine(policy, *q, objects, c.now)
+	for _, note := range cache.Notes() {
+		c.env.ui.Warnf("%s", note)
+	}
+	return verdicts, err
 }
 
 // query makes the question: by the command line if it says whom or how, else by

@@ -75,6 +75,9 @@ func (h Home) Mirror(a refs.Address) string {
 	return filepath.Join(h.Data, "repos", a.Publisher.String(), string(a.Name)+".git")
 }
 
+// Cache is the path of what `gitpeer trust check` remembers.
+func (h Home) Cache() string { return filepath.Join(h.Data, "cache") }
+
 func (h Home) lockFile() string   { return filepath.Join(h.Data, "lock") }
 func (h Home) stateDir() string   { return filepath.Join(h.Data, "node") }
 func (h Home) incoming() string   { return filepath.Join(h.Data, "node", "incoming") }
