@@ -66,6 +66,7 @@
 //	ref <oid> <name> <peeled oid>
 //	pack <infohash> <digest> <bytes> <objects> <inflated bytes> <from> <to>
 //	signer <certificate in base64>
+//	mirror <address>
 //
 // The lines come in this order, fields are separated by one space, and a text
 // that is not exactly what its own contents format to MUST be refused.
@@ -105,6 +106,14 @@
 // first contact, so that a reader can show whose signatures it met, and grants
 // nothing: only the reader's own policy does. At most 32, each of 1 to 65536
 // bytes, in canonical base64.
+//
+// mirror is there at most 4 times, sorted: the address of a folder on a web
+// server, http or https, as [ParseMirror] defines it, that ends in a slash. For
+// a torrent with infohash ih, in 40 digits, the folder may have its file as
+// <ih>, and its info dictionary in the torrent file <ih>.torrent (BEP 3). It is
+// a hint, from a publisher whom the reader may not trust, to connect somewhere:
+// a reader MUST NOT follow it to loopback, private or link-local addresses, nor
+// anywhere for more than the two files.
 //
 // # Signed note
 //

@@ -23,6 +23,10 @@ const (
 	// as a certificate that gpg exports minimally ever is.
 	MaxSigners     = 32
 	MaxSignerBytes = 64 << 10
+	// MaxMirrors and MaxMirrorBytes bound the web servers that a snapshot
+	// names: a reader asks them all.
+	MaxMirrors     = 4
+	MaxMirrorBytes = 200
 	// MaxPrevious bounds the chain: a reader up to this many publishes
 	// behind sees in one snapshot that it continues what the reader pinned.
 	MaxPrevious = 64

@@ -25,6 +25,11 @@ type Snapshot struct {
 	// wire format, sorted. They spare a reader the search at first contact,
 	// and grant nothing: a reader trusts only what its own policy lists.
 	Signers [][]byte
+
+	// Mirrors are web servers that may have the torrents' files, sorted. They
+	// are a hint of the publisher's, who may name any server of the world: a
+	// reader that follows it minds where that leads.
+	Mirrors []Mirror
 }
 
 // A Ref is one branch or tag.
@@ -100,7 +105,7 @@ func (s *Snapshot) Lookup(name Name) (Ref, bool) {
 // check returns what makes s a snapshot that has no text, or nil. Format and
 // Parse both end in it, so that they accept the same snapshots.
 func (s *Snapshot) check() error {
-	for _, step := range []func() error{s.checkHeader, s.checkPrevious, s.checkRefs, s.checkPacks, s.checkSigners} {
+	for _, step := range []func() error{s.checkHeader, s.checkPrevious, s.checkRefs, s.checkPacks, s.checkSigners, s.checkMirrors} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -248,6 +253,21 @@ func (s *Snapshot) checkSigners() error {
 		}
 		if i > 0 && bytes.Compare(s.Signers[i-1], certificate) >= 0 {
 			return errors.New("signers not sorted, or one listed twice")
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) checkMirrors() error {
+	if err := limit("mirrors", int64(len(s.Mirrors)), MaxMirrors); err != nil {
+		return err
+	}
+	for i, m := range s.Mirrors {
+		if _, err := ParseMirror(string(m)); err != nil {
+			return err
+		}
+		if i > 0 && s.Mirrors[i-1] >= m {
+			return errors.New("mirrors not sorted, or one listed twice")
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ func comparePacks(a, b Pack) int {
 	return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
 }
 
-// Format returns the text of s. It sorts refs, packs and signers (in a copy),
+// Format returns the text of s. It sorts refs, packs, signers and mirrors (in a copy),
 // cuts Time to whole seconds, and refuses what Parse would refuse.
 func (s *Snapshot) Format() ([]byte, error) {
 	c := *s
@@ -43,6 +43,7 @@ func (s *Snapshot) Format() ([]byte, error) {
 	slices.SortFunc(c.Packs, comparePacks)
 	c.Signers = slices.Clone(s.Signers)
 	slices.SortFunc(c.Signers, bytes.Compare)
+	c.Mirrors = slices.Sorted(slices.Values(s.Mirrors))
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("cannot format snapshot: %w", err)
 	}
@@ -76,6 +77,9 @@ func (s *Snapshot) appendText(b []byte) []byte {
 	for _, certificate := range s.Signers {
 		b = base64.StdEncoding.AppendEncode(append(b, "signer "...), certificate)
 		b = append(b, '\n')
+	}
+	for _, m := range s.Mirrors {
+		b = fmt.Appendf(b, "mirror %s\n", m)
 	}
 	return b
 }
@@ -114,7 +118,7 @@ func parse(text string) (*Snapshot, error) {
 		return nil, p.fail("want "+strconv.Quote(snapshotFirst), nil)
 	}
 	s := &Snapshot{}
-	for _, step := range []func(*Snapshot) error{p.header, p.previous, p.object, p.refs, p.packs, p.signers} {
+	for _, step := range []func(*Snapshot) error{p.header, p.previous, p.object, p.refs, p.packs, p.signers, p.mirrors} {
 		if err := step(s); err != nil {
 			return nil, err
 		}
@@ -319,6 +323,26 @@ func (p *parser) signers(s *Snapshot) error {
 			return p.fail("signer: invalid base64", nil)
 		}
 		s.Signers = append(s.Signers, certificate)
+	}
+}
+
+func (p *parser) mirrors(s *Snapshot) error {
+	for {
+		f, ok := p.fields("mirror")
+		if !ok {
+			return nil
+		}
+		if err := limit("mirrors", int64(len(s.Mirrors))+1, MaxMirrors); err != nil {
+			return err
+		}
+		if len(f) != 1 {
+			return p.fail("mirror: want one address", nil)
+		}
+		m, err := ParseMirror(f[0])
+		if err != nil {
+			return p.fail("mirror: invalid address", err)
+		}
+		s.Mirrors = append(s.Mirrors, m)
 	}
 }
 
