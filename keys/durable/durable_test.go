@@ -43,3 +43,33 @@ func TestReplaceFails(t *testing.T) {
 		t.Error("Replace in a folder that is not there: no error")
 	}
 }
+
+// Of several files, either none or those before a failure have changed, and
+// nothing is left over.
+func TestReplaceAll(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	files := []File{{filepath.Join(dir, "a"), []byte("1")}, {filepath.Join(other, "b"), []byte("2")}, {filepath.Join(dir, "c"), nil}}
+	for range 2 {
+		if err := ReplaceAll(files); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if got, err := os.ReadFile(f.Path); err != nil || string(got) != string(f.Data) {
+				t.Errorf("%s has %q, %v, want %q", f.Path, got, err, f.Data)
+			}
+		}
+	}
+	if err := ReplaceAll(nil); err != nil {
+		t.Error(err)
+	}
+	bad := append([]File{{files[0].Path, []byte("new")}}, File{filepath.Join(dir, "none", "x"), nil})
+	if err := ReplaceAll(bad); err == nil {
+		t.Error("ReplaceAll in a folder that is not there: no error")
+	}
+	if got, _ := os.ReadFile(files[0].Path); string(got) != "1" {
+		t.Errorf("after a failure the file has %q, want what it had", got)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("folder has %v, %v, want two files", left, err)
+	}
+}

@@ -300,3 +300,46 @@ func TestA33NoOptions(t *testing.T) {
 		t.Error("an option was taken for one")
 	}
 }
+
+// What is known of an object is not asked again, and what is not known is.
+func TestRefsSince(t *testing.T) {
+	r := newRepository(t)
+	r.commit("one")
+	r.git("tag", "-a", "-m", "one", "v1")
+	r.git("tag", "-a", "-m", "two", "v2")
+	all, err := r.repo().Refs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, known := range [][]refs.Ref{nil, all[:1], all[:2], all} {
+		if got, err := r.repo().RefsSince(t.Context(), known); err != nil || !slices.Equal(got, all) {
+			t.Errorf("RefsSince(%v) = %v, %v, want %v", known, got, err, all)
+		}
+	}
+}
+
+// Many refs are one file, and few more stay apart from it.
+func TestManyRefsArePacked(t *testing.T) {
+	r := newRepository(t)
+	tip := r.commit("one")
+	bare := filepath.Join(t.TempDir(), "bare")
+	if err := Init(t.Context(), bare, refs.SHA1); err != nil {
+		t.Fatal(err)
+	}
+	repo := Repo{Dir: bare, Alternates: []string{filepath.Join(r.dir, ".git", "objects")}}
+	var want []refs.Ref
+	for i := range manyRefs + 2 {
+		want = append(want, refs.Ref{Name: refs.Name(fmt.Sprintf("refs/heads/b%03d", i)), OID: tip})
+	}
+	for _, list := range [][]refs.Ref{want, want[1:], want} {
+		if err := repo.SetRefs(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := repo.Refs(t.Context(), "refs/"); err != nil || !slices.Equal(got, list) {
+			t.Errorf("after SetRefs: %v, %v, want %v", got, err, list)
+		}
+	}
+	if loose, err := os.ReadDir(filepath.Join(bare, "refs", "heads")); err != nil || len(loose) != 1 {
+		t.Errorf("%d loose refs, %v, want one", len(loose), err)
+	}
+}

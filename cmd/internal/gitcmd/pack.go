@@ -16,7 +16,7 @@ import (
 // PackObjects writes to w a pack of everything that tips reach and bases do
 // not; it is thin where there are bases.
 func (r Repo) PackObjects(ctx context.Context, tips, bases []refs.OID, w io.Writer) error {
-	in := revisions(tips, bases)
+	in := revisions(except(tips, bases), bases)
 	args := []string{"-c", "pack.windowMemory=256m", "-c", "pack.deltaCacheSize=64m",
 		"pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset"}
 	if len(bases) > 0 {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gitpeer/gitpeer/refs"
@@ -106,10 +107,36 @@ func Init(ctx context.Context, dir string, format refs.ObjectFormat) error {
 // takes them; none means refs/heads and refs/tags), sorted by name, with
 // annotated tags peeled to the object that they finally point at.
 func (r Repo) Refs(ctx context.Context, patterns ...string) ([]refs.Ref, error) {
+	return r.RefsSince(ctx, nil, patterns...)
+}
+
+// RefsSince is Refs where what some objects lead to is known already: only the
+// others are looked at.
+func (r Repo) RefsSince(ctx context.Context, known []refs.Ref, patterns ...string) ([]refs.Ref, error) {
+	list, err := r.list(ctx, patterns...)
+	if err != nil {
+		return nil, err
+	}
+	peeled := make(map[refs.OID]refs.OID, len(known))
+	for _, ref := range known {
+		peeled[ref.OID] = ref.Peeled
+	}
+	var unknown []int
+	for i := range list {
+		to, ok := peeled[list[i].OID]
+		if list[i].Peeled = to; !ok {
+			unknown = append(unknown, i)
+		}
+	}
+	return list, r.Peel(ctx, list, unknown)
+}
+
+// list lists refs without looking at any object.
+func (r Repo) list(ctx context.Context, patterns ...string) ([]refs.Ref, error) {
 	if len(patterns) == 0 {
 		patterns = []string{"refs/heads/", "refs/tags/"}
 	}
-	args := append([]string{"for-each-ref", "--format=%(objecttype) %(objectname) %(refname)", "--"}, patterns...)
+	args := append([]string{"for-each-ref", "--format=%(objectname) %(refname)", "--"}, patterns...)
 	if strings.HasPrefix(patterns[0], "-") {
 		return nil, fmt.Errorf("ref pattern %q begins with a dash", patterns[0])
 	}
@@ -118,19 +145,14 @@ func (r Repo) Refs(ctx context.Context, patterns ...string) ([]refs.Ref, error) 
 		return nil, err
 	}
 	var list []refs.Ref
-	var tags []int
 	for line := range strings.Lines(string(out)) {
-		kind, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		oid, name, ok := strings.Cut(rest, " ")
+		oid, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if !ok {
 			return nil, fmt.Errorf("git for-each-ref: unexpected line %q", line)
 		}
-		if kind == "tag" {
-			tags = append(tags, len(list))
-		}
 		list = append(list, refs.Ref{Name: refs.Name(name), OID: refs.OID(oid)})
 	}
-	return list, r.Peel(ctx, list, tags)
+	return list, nil
 }
 
 // Peel fills in what the refs at these places of list point at in the end,
@@ -162,6 +184,11 @@ func (r Repo) Peel(ctx context.Context, list []refs.Ref, places []int) error {
 // Head is the branch that HEAD names, whether or not it exists yet, or "" if
 // HEAD is detached.
 func (r Repo) Head(ctx context.Context) (refs.Name, error) {
+	// The file says it unless the refs are kept otherwise (gitrepository-layout(5)).
+	raw, err := os.ReadFile(filepath.Join(r.Dir, "HEAD"))
+	if branch, ok := strings.CutPrefix(string(raw), "ref: refs/heads/"); err == nil && ok && branch != ".invalid\n" {
+		return refs.Name("refs/heads/" + strings.TrimSpace(branch)), nil
+	}
 	out, err := run(r.Command(ctx, "symbolic-ref", "--quiet", "HEAD"), nil)
 	var failed *Error
 	if errors.As(err, &failed) && failed.ExitCode() == 1 {
@@ -172,6 +199,9 @@ func (r Repo) Head(ctx context.Context) (refs.Name, error) {
 
 // SetHead makes HEAD name a branch.
 func (r Repo) SetHead(ctx context.Context, branch refs.Name) error {
+	if was, err := r.Head(ctx); err == nil && was == branch {
+		return nil
+	}
 	_, err := run(r.Command(ctx, "symbolic-ref", "HEAD", string(branch)), nil)
 	return err
 }
@@ -179,10 +209,27 @@ func (r Repo) SetHead(ctx context.Context, branch refs.Name) error {
 // SetRefs makes the repository's refs exactly these: one transaction of
 // deletions, so that a may become a/b, then one of updates.
 func (r Repo) SetRefs(ctx context.Context, want []refs.Ref) error {
-	have, err := r.Refs(ctx, "refs/")
+	have, err := r.list(ctx, "refs/")
 	if err != nil {
 		return err
 	}
+	if slices.EqualFunc(have, want, func(a, b refs.Ref) bool { return a.Name == b.Name && a.OID == b.OID }) {
+		return nil
+	}
+	if err := r.setRefs(ctx, have, want); err != nil {
+		return err
+	}
+	// A loose ref is a file to open for each reader of all refs.
+	if len(have)+manyRefs < len(want) {
+		_, err = run(r.Command(ctx, "pack-refs", "--all"), nil)
+	}
+	return err
+}
+
+// manyRefs is from how many new ones on refs are packed into one file.
+const manyRefs = 32
+
+func (r Repo) setRefs(ctx context.Context, have, want []refs.Ref) error {
 	old := make(map[refs.Name]refs.OID, len(have))
 	for _, ref := range have {
 		old[ref.Name] = ref.OID
@@ -204,7 +251,7 @@ func (r Repo) SetRefs(ctx context.Context, want []refs.Ref) error {
 	}
 	in.Write(update.Bytes())
 	in.WriteString("prepare\x00commit\x00")
-	_, err = run(r.Command(ctx, "update-ref", "--no-deref", "-z", "--stdin"), &in)
+	_, err := run(r.Command(ctx, "update-ref", "--no-deref", "-z", "--stdin"), &in)
 	return err
 }
 

@@ -389,12 +389,15 @@ func (m *mirror) replaceItem(ctx context.Context, item *announce.Item) error {
 
 // finish carries an acceptance out. Each step can be done again.
 func (m *mirror) finish(ctx context.Context, a *acceptance) error {
+	var beside []durable.File // the packs
 	for _, j := range a.Packs {
-		if err := m.movePack(filepath.Join(m.path("incoming"), a.Quarantine), j); err != nil {
+		files, err := m.movePack(filepath.Join(m.path("incoming"), a.Quarantine), j)
+		if err != nil {
 			return err
 		}
+		beside = append(beside, files...)
 	}
-	if err := errors.Join(durable.SyncDir(filepath.Join(m.dir, "objects", "pack")), durable.SyncDir(m.path("packs"))); err != nil {
+	if err := durable.ReplaceAll(beside); err != nil { // and the names of the packs
 		return err
 	}
 	snapshot, err := refs.Open(a.Note, m.addr)
@@ -409,22 +412,20 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 			return err
 		}
 	}
-	for _, f := range []struct {
-		path string
-		data []byte
-	}{
-		{m.parcelPath(snapshot.Number) + attachedSuffix, a.Attached},
-		{m.parcelPath(snapshot.Number), a.Compressed},
-		{m.path("snapshot"), a.Note},
-		{m.path("record"), a.Item},
-		{m.path("pins"), a.Pins},
+	var files []durable.File
+	for _, f := range []durable.File{
+		{Path: m.parcelPath(snapshot.Number) + attachedSuffix, Data: a.Attached},
+		{Path: m.parcelPath(snapshot.Number), Data: a.Compressed},
+		{Path: m.path("snapshot"), Data: a.Note},
+		{Path: m.path("record"), Data: a.Item},
+		{Path: m.path("pins"), Data: a.Pins},
 	} {
-		if len(f.data) == 0 {
-			continue // there already, or not there at all
+		if len(f.Data) > 0 { // else there already, or not there at all
+			files = append(files, f)
 		}
-		if err := durable.Replace(f.path, f.data); err != nil {
-			return err
-		}
+	}
+	if err := durable.ReplaceAll(files); err != nil {
+		return err
 	}
 	if err := os.Remove(m.path("accepting")); err != nil {
 		return err
@@ -440,15 +441,16 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 var errPackLost = errors.New("a pack has gone from the quarantine")
 
 // movePack gives a pack of a quarantine its place among the mirror's objects:
-// the .idx last, for git takes a pack to be there once it sees that.
-func (m *mirror) movePack(quarantine string, j packJSON) error {
+// the .idx last, for git takes a pack to be there once it sees that. It returns
+// what is to be written beside the pack, which makes its names durable.
+func (m *mirror) movePack(quarantine string, j packJSON) ([]durable.File, error) {
 	p, err := json.Marshal(j)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file, err := parsePackFile(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, ext := range []string{".pack", ".rev", ".idx"} {
 		err := linkFile(filepath.Join(quarantine, "pack", "pack-"+file.Hash+ext), m.packPath(file.Hash, ext))
@@ -459,16 +461,16 @@ func (m *mirror) movePack(quarantine string, j packJSON) error {
 			if _, there := os.Stat(m.packPath(file.Hash, ext)); there == nil {
 				continue // moved before the node was killed
 			}
-			return errPackLost
+			return nil, errPackLost
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := durable.Replace(m.packPath(file.Hash, ".keep"), []byte("gitpeer seeds this pack\n")); err != nil {
-		return err
-	}
-	return durable.Replace(m.path("packs", file.Info.InfoHash().String()), p)
+	return []durable.File{
+		{Path: m.packPath(file.Hash, ".keep"), Data: []byte("gitpeer seeds this pack\n")},
+		{Path: m.path("packs", file.Info.InfoHash().String()), Data: p},
+	}, nil
 }
 
 // recover finishes an acceptance that was begun, and clears quarantines that

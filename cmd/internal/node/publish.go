@@ -42,7 +42,11 @@ func (n *Node) publish(ctx context.Context, req PublishRequest, progress Progres
 	if err != nil {
 		return nil, err
 	}
-	list, err := p.work.Refs(ctx, patterns...)
+	var known []refs.Ref
+	if p.was != nil {
+		known = p.was.Snapshot.Refs
+	}
+	list, err := p.work.RefsSince(ctx, known, patterns...)
 	if err != nil {
 		return nil, err
 	}
