@@ -207,6 +207,13 @@ func (c *compiler) signer(e *entry) error {
 	if s.Forge, err = e.flag("forge"); err != nil {
 		return err
 	}
+	limit, err := e.choice("forge-merges-only", "true", "false")
+	if err != nil {
+		return err
+	}
+	if s.ForgeAny = limit == "false"; e.lines["forge-merges-only"] != 0 && !s.Forge {
+		return e.bad("forge-merges-only", "forge-merges-only says something about a signer with forge = true")
+	}
 	c.policy.Signers = append(c.policy.Signers, s)
 	return nil
 }

@@ -116,8 +116,12 @@
 // from an old commit. A thief of a signer's key can do the same until the
 // reader's copy of the certificate is updated, or retired-at is set.
 //
-// A forge that signs merges (signer with forge = true) has the rights of a
-// signer: it is named as such wherever it is shown, and never a default.
+// A forge (a signer with forge = true, or a key of GitHub's) signs what people do
+// on its web pages. It is named as such wherever it is shown, is never a default,
+// and may sign nothing but merges of two commits whose tree is the one that git
+// makes of them: in mode all it can so add nothing that a signer did not write.
+// In modes chain and tip it vouches for what it merges. forge-merges-only = false
+// gives it the rights of a signer.
 //
 // Not defended: first contact with a hostile publisher that the user tells
 // gitpeer to trust; another process of the same user; unknown attacks on

@@ -152,27 +152,34 @@ func (e *Editor) vacant(section, name string) error {
 
 // AddSigner adds a signer with either a certificate or an SSH key.
 func (e *Editor) AddSigner(s Signer) error {
+	if other := e.owner(s); other != "" {
+		return &ExistsError{Section: "signer", Name: other, Same: true}
+	}
 	if err := e.vacant("signer", s.Name); err != nil {
 		return err
 	}
-	forge := ""
-	if s.Forge {
-		forge = "true"
+	if s.SSH != nil {
+		e.set("signer", s.Name, "ssh", s.SSH.Text(), "retired-at", string(s.RetiredAt))
+	} else {
+		e.set("signer", s.Name, "cert", e.store(s.Cert), "retired-at", string(s.RetiredAt))
 	}
+	return e.SetForge(s)
+}
+
+// owner names who has a signer's key already, "" if nobody has.
+func (e *Editor) owner(s Signer) string {
 	if s.SSH != nil {
 		if other, ok := e.Policy.bySSH[string(s.SSH.Blob())]; ok {
-			return &ExistsError{Section: "signer", Name: other.signer.Name, Same: true}
+			return other.signer.Name
 		}
-		e.set("signer", s.Name, "ssh", s.SSH.Text(), "forge", forge, "retired-at", string(s.RetiredAt))
-		return nil
+		return ""
 	}
 	for _, k := range s.Cert.Keys {
 		if other, ok := e.Policy.byFingerprint[k.Fingerprint]; ok {
-			return &ExistsError{Section: "signer", Name: other.signer.Name, Same: true}
+			return other.signer.Name
 		}
 	}
-	e.set("signer", s.Name, "cert", e.store(s.Cert), "forge", forge, "retired-at", string(s.RetiredAt))
-	return nil
+	return ""
 }
 
 // store keeps a certificate to be written and returns its file name.
@@ -193,6 +200,22 @@ func (e *Editor) UpdateSigner(name string, c *keys.Certificate) error {
 		return fmt.Errorf("signer %q has another key than %s", name, c.Fingerprint)
 	}
 	e.set("signer", name, "cert", e.store(c))
+	return nil
+}
+
+// SetForge records whether a signer is a service, and what it may sign.
+func (e *Editor) SetForge(s Signer) error {
+	if !e.has("signer", s.Name) {
+		return &NotFoundError{"signer", s.Name}
+	}
+	e.doc.unset("signer", s.Name, "forge")
+	e.doc.unset("signer", s.Name, "forge-merges-only")
+	if s.Forge {
+		e.set("signer", s.Name, "forge", "true")
+	}
+	if s.Forge && s.ForgeAny {
+		e.set("signer", s.Name, "forge-merges-only", "false")
+	}
 	return nil
 }
 

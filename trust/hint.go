@@ -78,6 +78,8 @@ func (j *judge) admit(g *group, f fault) string {
 		return "gitpeer trust add " + a.add + "    # out of your gpg keyring, once the owner has confirmed it; or name the file: alice.asc"
 	case a.by == nil:
 		return "gitpeer trust add " + a.add
+	case slices.Contains(g.rule.Signers, a.by.signer.Name):
+		return j.sign(g, f, " (with their own key, on their own computer)")
 	case url != "":
 		with := *g.rule
 		with.Signers = append(slices.Clone(with.Signers), a.by.signer.Name)

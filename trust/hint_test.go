@@ -127,8 +127,8 @@ func TestForges(t *testing.T) {
 		t.Errorf("without a rule: %v %q, hint %q; want untrusted-signer, and the rule to add", v.Code, v.Why, v.Hint)
 	}
 	w.rule("all", "ref = refs/*", "signers = alice forge")
-	if v := w.verdictOn(w.policy(), nil, merged, "main"); v.Code != OK {
-		t.Errorf("with a rule: %v %q, want ok", v.Code, v.Why)
+	if v := w.verdictOn(w.policy(), nil, merged, "main"); v.Code != Untrusted || !strings.Contains(v.Why, "may sign merges only: it has 1 parents") || !strings.HasPrefix(v.Hint, "its author types: ") {
+		t.Errorf("with a rule: %v %q, hint %q; want it refused as no merge, and the author to sign it", v.Code, v.Why, v.Hint)
 	}
 }
 

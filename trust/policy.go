@@ -66,6 +66,7 @@ type Signer struct {
 	RetiredAt refs.OID // may sign only this commit and its ancestors; "" no limit
 	Revoked   bool     // like a hard revocation in the certificate
 	Forge     bool     // a service that signs what people do on its web pages
+	ForgeAny  bool     // it may sign more than merges (forge-merges-only = false)
 	line      int
 }
 
@@ -393,7 +394,7 @@ func (s *scope) digest(r *Rule, introduction []refs.OID) refs.Digest {
 		} else {
 			key = signer.SSH.Text()
 		}
-		fmt.Fprintf(h, "signer %s %s %s %t\n", name, key, signer.RetiredAt, signer.Revoked)
+		fmt.Fprintf(h, "signer %s %s %s %t %t\n", name, key, signer.RetiredAt, signer.Revoked, signer.mergesOnly())
 	}
 	fmt.Fprintf(h, "introduction %v\ngood %v\ncheckpoint %v\n",
 		sortOIDs(introduction), sortOIDs(s.repo.Good), sortOIDs(s.repo.Checkpoint))

@@ -119,6 +119,9 @@ func (j *judge) authorized(g *group, at, oid refs.OID, a *attestation) (Code, st
 			return BadTime, fmt.Sprintf("is signed by %s, who retired at commit %s%s", signer.Name, signer.RetiredAt, why)
 		}
 	}
+	if signer.mergesOnly() {
+		return j.merged(at, oid, signer)
+	}
 	return OK, ""
 }
 

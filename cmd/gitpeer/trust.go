@@ -19,7 +19,7 @@ func trustCommand() *command {
 const trustHelp = `Changes and shows your policy: whose repositories you fetch, and whose commits
 and tags you accept in them. Without an entry, everything is refused.
 
-gitpeer trust add KEY... [--as NAME] [--forge]
+gitpeer trust add KEY... [--as NAME] [--forge | --forge-any]
     A person whose commits and tags are accepted. KEY is what you have:
         alice.asc, -              an OpenPGP certificate in a file, or on
                                   standard input; or a .pub file of OpenSSH
@@ -29,7 +29,9 @@ gitpeer trust add KEY... [--as NAME] [--forge]
     --as NAME           what you call them (default: from the user id)
     --forge             it is the key of a service, which signs for everybody
                         who may press its merge button. Such a key counts only
-                        where a rule names it
+                        where a rule names it, and only on merges whose content
+                        is what git makes of their parents
+    --forge-any         the same, and it may sign whatever it likes
 
 gitpeer trust add URL|ID [--as NAME] [--signer KEY]... [--mode MODE]
                   [--ref PATTERN] [--intro OID] [--good OID] [--tags any|signed]

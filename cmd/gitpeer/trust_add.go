@@ -28,6 +28,7 @@ type addition struct {
 	publishers    []string // --publisher
 	publisherOnly bool
 	forge         bool
+	forgeAny      bool
 
 	subject  string        // the URL or id as it was given
 	address  *refs.Address // of a repository, or
@@ -56,6 +57,7 @@ func runTrustAdd(ctx context.Context, e *env, args []string) error {
 	f.IntVar(&a.quorum, "quorum", 0, "")
 	f.BoolVar(&a.publisherOnly, "publisher-only", false, "")
 	f.BoolVar(&a.forge, "forge", false, "")
+	f.BoolVar(&a.forgeAny, "forge-any", false, "")
 	signers, intro, good, publishers := f.repeated("signer"), f.repeated("intro"), f.repeated("good"), f.repeated("publisher")
 	asJSON := f.json()
 	rest, err := f.parse(args, 1, many)
@@ -63,6 +65,7 @@ func runTrustAdd(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	a.signers, a.intro, a.good, a.publishers = *signers, *intro, *good, *publishers
+	a.forge = a.forge || a.forgeAny
 	if err := a.sort(rest); err != nil {
 		return err
 	}
@@ -239,7 +242,8 @@ func (a *addition) recordSigner(ed *trust.Editor, key *foundKey) (*signerInfo, e
 	if a.as != "" && a.subject == "" {
 		name = a.as
 	}
-	signer := key.signer(name, a.forge)
+	signer := key.signer(name)
+	signer.Forge, signer.ForgeAny = a.forge, a.forgeAny
 	if err := a.checkForge(&signer); err != nil {
 		return nil, err
 	}
@@ -249,14 +253,31 @@ func (a *addition) recordSigner(ed *trust.Editor, key *foundKey) (*signerInfo, e
 		if a.as != "" && a.subject == "" && a.as != exists.Name {
 			return nil, err
 		}
-		signer.Name, err = exists.Name, nil
-		if key.cert != nil {
-			err = ed.UpdateSigner(exists.Name, key.cert)
-		}
+		signer, err = a.again(ed, key, exists.Name)
 	}
 	info := describeSigner(&signer)
 	info.From = key.from
 	return info, err
+}
+
+// again brings the entry of a signer who is there already up to date.
+func (a *addition) again(ed *trust.Editor, key *foundKey, name string) (trust.Signer, error) {
+	known, ok := ed.Policy.Signer(name)
+	if !ok {
+		return trust.Signer{}, &trust.NotFoundError{Section: "signer", Name: name}
+	}
+	signer := *known
+	if key.cert != nil {
+		signer.Cert = key.cert
+		if err := ed.UpdateSigner(name, key.cert); err != nil {
+			return signer, err
+		}
+	}
+	if a.forge {
+		signer.Forge, signer.ForgeAny = true, a.forgeAny
+		return signer, ed.SetForge(signer)
+	}
+	return signer, nil
 }
 
 // checkForge refuses the key of a service, unless it was asked for as such.

@@ -408,7 +408,7 @@ func (c *checking) signersOf(ctx context.Context, q *trust.Query) (*trust.Policy
 	q.Signers = slices.Clone(a.names)
 	var more []trust.Signer
 	for i, key := range a.found {
-		s := key.signer(freeName(c.policy, more, key.label(), i), false)
+		s := key.signer(freeName(c.policy, more, key.label(), i))
 		more = append(more, s)
 		q.Signers = append(q.Signers, s.Name)
 	}

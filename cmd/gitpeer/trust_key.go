@@ -45,8 +45,8 @@ func (k *foundKey) same(other *foundKey) bool {
 	return k.ssh != nil && other.ssh != nil && k.ssh.Fingerprint == other.ssh.Fingerprint
 }
 
-func (k *foundKey) signer(name string, forge bool) trust.Signer {
-	return trust.Signer{Name: name, Cert: k.cert, SSH: k.ssh, Forge: forge}
+func (k *foundKey) signer(name string) trust.Signer {
+	return trust.Signer{Name: name, Cert: k.cert, SSH: k.ssh}
 }
 
 // maxKeyFile bounds a key file: with what others certified, some have hundreds
@@ -181,12 +181,14 @@ type signerInfo struct {
 	RetiredAt   string   `json:"retired_at,omitempty"`
 	Revoked     bool     `json:"revoked,omitempty"`
 	Forge       string   `json:"forge,omitempty"` // whose key it is, if a service's
-	From        string   `json:"from,omitempty"`  // where trust add found the key
+	MergesOnly  bool     `json:"forge_merges_only,omitempty"`
+	From        string   `json:"from,omitempty"` // where trust add found the key
 	Warnings    []string `json:"warnings,omitempty"`
 }
 
 func describeSigner(s *trust.Signer) *signerInfo {
 	info := &signerInfo{Name: s.Name, RetiredAt: string(s.RetiredAt), Revoked: s.Revoked, Forge: s.ForgeName()}
+	info.MergesOnly = info.Forge != "" && !s.ForgeAny
 	if s.SSH != nil {
 		info.Kind, info.Fingerprint, info.Algorithm = "ssh", s.SSH.Fingerprint, s.SSH.Algorithm
 		info.SSHKey, info.Comment = s.SSH.Text(), s.SSH.Comment
@@ -230,7 +232,11 @@ func (e *env) printSigner(s *signerInfo) {
 		e.rows([][2]string{{"revoked", "everything they ever signed is refused"}})
 	}
 	if s.Forge != "" {
-		e.rows([][2]string{{"forge", s.Forge + ": it signs what people do on its web pages, whoever they are"}})
+		may := "merges, if git makes the same of their parents; nothing else"
+		if !s.MergesOnly {
+			may = "ANYTHING: web edits and squashed requests as well as merges"
+		}
+		e.rows([][2]string{{"forge", s.Forge + ": it signs what people do on its web pages, whoever they are"}, {"may sign", may}})
 	}
 	for _, w := range s.Warnings {
 		e.ui.Warnf("%s: %s", s.Name, w)

@@ -146,12 +146,20 @@ func remarks(s *signerInfo) string {
 	for _, r := range []struct {
 		holds bool
 		text  string
-	}{{s.Revoked, "revoked"}, {s.RetiredAt != "", "retired"}, {s.Forge != "", "the key of " + s.Forge}, {len(s.Warnings) > 0, "see trust show"}} {
+	}{{s.Revoked, "revoked"}, {s.RetiredAt != "", "retired"}, {s.Forge != "", "the key of " + s.Forge + mergesOnly(s)}, {len(s.Warnings) > 0, "see trust show"}} {
 		if r.holds {
 			b.WriteString("  [" + r.text + "]")
 		}
 	}
 	return b.String()
+}
+
+// mergesOnly says what a forge may sign.
+func mergesOnly(s *signerInfo) string {
+	if s.MergesOnly {
+		return ", for merges only"
+	}
+	return ", for ANYTHING"
 }
 
 func runTrustShow(ctx context.Context, e *env, args []string) error {

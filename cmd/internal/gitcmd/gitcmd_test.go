@@ -343,3 +343,61 @@ func TestManyRefsArePacked(t *testing.T) {
 		t.Errorf("%d loose refs, %v, want one", len(loose), err)
 	}
 }
+
+// TestMerge: git's own merge, which writes nothing to the repository and asks no
+// program that an attribute or a configuration names.
+func TestMerge(t *testing.T) {
+	r := newRepository(t)
+	marker := filepath.Join(t.TempDir(), "ran")
+	r.git("config", "merge.evil.driver", "touch "+marker)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.git("add", name)
+	}
+	write(".gitattributes", "* merge=evil\n")
+	write("a", "1\n2\n3\n4\n5\n6\n7\n8\n9\n")
+	root := r.commit("root")
+	write("a", "1 ours\n2\n3\n4\n5\n6\n7\n8\n9\n")
+	ours := r.commit("ours")
+	side := func(text string) refs.OID {
+		r.git("checkout", "-q", "--detach", string(root))
+		write("a", text)
+		return r.commit("theirs")
+	}
+	clean, conflict := side("1\n2\n3\n4\n5\n6\n7\n8\n9 theirs\n"), side("1 theirs\n2\n3\n4\n5\n6\n7\n8\n9\n")
+	t.Chdir(r.dir) // where the attributes are
+	before := r.git("count-objects", "-v")
+	objects := r.repo().Objects(t.Context())
+	tree, err := objects.Merge(ours, clean)
+	if err != nil || len(tree) != 40 {
+		t.Fatalf("Merge() = %q, %v, want a tree", tree, err)
+	}
+	if tree, err := objects.Merge(ours, conflict); tree != "" || err != nil {
+		t.Errorf("Merge(conflict) = %q, %v, want none", tree, err)
+	}
+	if after := r.git("count-objects", "-v"); after != before {
+		t.Errorf("the repository changed:\n%s\n%s", before, after)
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("the repository's merge driver ran")
+	}
+	workshop := objects.merge.Dir
+	objects.Close()
+	if _, err := os.Stat(workshop); err == nil || objects.Err() != nil {
+		t.Errorf("%s is left, or %v failed", workshop, objects.Err())
+	}
+	r.git("config", "--unset", "merge.evil.driver")
+	r.git("checkout", "-q", "--detach", string(ours))
+	r.git("merge", "-q", "--no-edit", string(clean))
+	if want := r.git("rev-parse", "HEAD^{tree}"); string(tree) != want {
+		t.Errorf("Merge() = %s, git merge makes %s", tree, want)
+	}
+	objects = r.repo().Objects(t.Context())
+	defer objects.Close()
+	if _, err := objects.Merge(ours, refs.OID(strings.Repeat("1", 40))); err == nil || objects.Err() == nil {
+		t.Errorf("Merge(absent) = %v, want a failure that is remembered", err)
+	}
+}
