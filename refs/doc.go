@@ -65,6 +65,7 @@
 //	ref <oid> <name>
 //	ref <oid> <name> <peeled oid>
 //	pack <infohash> <digest> <bytes> <objects> <inflated bytes> <from> <to>
+//	pack <infohash> <digest> <bytes> <objects> <inflated bytes> <from> <to> <hint infohash> <hint bytes>
 //	signer <certificate in base64>
 //	mirror <address>
 //
@@ -98,7 +99,12 @@
 // in its header; inflated bytes the sum, over all entries, of the size of the
 // object that the entry yields (of a delta, the size of the result that it
 // states). One file may serve more than one range, then with all else equal.
-// 0 ≤ from < to ≤ number.
+// 0 ≤ from < to ≤ number. A pack may have a hint, a file in a torrent of its own
+// that tells where the pack's entries lie, so that a reader can index it while it
+// comes in; hint bytes is the length of that file, at least 1 and at most 64 and
+// 16 for each object. A hint is never trusted: what it says shows in the pack. Its
+// format is the node's affair (package packfile), and a reader that does not know
+// it does without.
 //
 // signer is there once for each certificate that the publisher has of those who
 // signed the tips, sorted by its bytes: a binary OpenPGP certificate (RFC 9580

@@ -52,6 +52,10 @@ const (
 	MaxInflatedBytes = 1 << 50
 	// MaxObjects is what the four-byte count of a pack header can hold.
 	MaxObjects = 1<<32 - 1
+	// maxHintHead and maxHintEntry bound a hint, which a reader holds in
+	// memory: a few bytes for each object.
+	maxHintHead  = 64
+	maxHintEntry = 16
 	// MinPackBytes is the length of a pack without objects under SHA-1.
 	MinPackBytes = 32
 )

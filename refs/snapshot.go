@@ -55,6 +55,10 @@ type Pack struct {
 	Objects  int64    // entries, as its header counts them
 	Inflated int64    // sum over the entries of the size of the object each yields
 	From, To uint64
+	// Hint is the torrent that tells where the entries of the pack lie, so that
+	// it can be indexed while it comes in. It has HintBytes; 0 if there is none.
+	Hint      InfoHash
+	HintBytes int64
 }
 
 // Errors that carry nothing.
@@ -281,6 +285,7 @@ func (p Pack) check() error {
 		{"pack bytes", p.Bytes, MinPackBytes, MaxPackBytes},
 		{"pack objects", p.Objects, 0, MaxObjects},
 		{"pack inflated bytes", p.Inflated, 0, MaxInflatedBytes},
+		{"hint bytes", p.HintBytes, 0, maxHintHead + maxHintEntry*p.Objects},
 	} {
 		if f.got < f.low {
 			return fmt.Errorf("%s: %d is less than %d", f.what, f.got, f.low)
@@ -288,6 +293,9 @@ func (p Pack) check() error {
 		if err := limit(f.what, f.got, f.high); err != nil {
 			return err
 		}
+	}
+	if p.Hint == p.InfoHash && p.HintBytes != 0 || p.HintBytes == 0 && p.Hint != (InfoHash{}) {
+		return fmt.Errorf("pack %s: hint that is none", p.InfoHash)
 	}
 	if p.From >= p.To {
 		return fmt.Errorf("pack %s leads from %d to %d", p.InfoHash, p.From, p.To)

@@ -55,6 +55,8 @@ var snapshotReasons = map[string]string{
 	"base64":        "invalid base64",
 	"one-signer":    "want one certificate",
 	"empty-signer":  "empty signer",
+	"empty-hint":    "hint of no bytes",
+	"no-hint":       "hint that is none",
 }
 
 // readSnapshots returns the class and text of each vector, by description.
@@ -184,9 +186,9 @@ func TestSnapshotFields(t *testing.T) {
 			{"refs/tags/v1.0", oid("c"), oid("a")}, {"refs/tags/v1.1", oid("d"), ""},
 		},
 		Packs: []Pack{
-			{InfoHash(fill(20, 0x11)), Digest(fill(32, 0xee)), 1000, 10, 5000, 0, 1},
-			{InfoHash(fill(20, 0x22)), Digest(fill(32, 0xff)), 100, 2, 500, 1, 2},
-			{InfoHash(fill(20, 0x33)), Digest{}, 32, 0, 0, 2, 3},
+			{InfoHash(fill(20, 0x11)), Digest(fill(32, 0xee)), 1000, 10, 5000, 0, 1, InfoHash{}, 0},
+			{InfoHash(fill(20, 0x22)), Digest(fill(32, 0xff)), 100, 2, 500, 1, 2, InfoHash{}, 0},
+			{InfoHash(fill(20, 0x33)), Digest{}, 32, 0, 0, 2, 3, InfoHash{}, 0},
 		},
 	}
 	s := sample(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -72,7 +73,11 @@ func (s *Snapshot) appendText(b []byte) []byte {
 		b = append(b, '\n')
 	}
 	for _, p := range s.Packs {
-		b = fmt.Appendf(b, "pack %s %s %d %d %d %d %d\n", p.InfoHash, p.SHA256, p.Bytes, p.Objects, p.Inflated, p.From, p.To)
+		b = fmt.Appendf(b, "pack %s %s %d %d %d %d %d", p.InfoHash, p.SHA256, p.Bytes, p.Objects, p.Inflated, p.From, p.To)
+		if p.HintBytes != 0 {
+			b = fmt.Appendf(b, " %s %d", p.Hint, p.HintBytes)
+		}
+		b = append(b, '\n')
 	}
 	for _, certificate := range s.Signers {
 		b = base64.StdEncoding.AppendEncode(append(b, "signer "...), certificate)
@@ -347,8 +352,8 @@ func (p *parser) mirrors(s *Snapshot) error {
 }
 
 func parsePack(f []string) (p Pack, err error) {
-	if len(f) != 7 {
-		return p, fmt.Errorf("pack: want infohash, digest, bytes, objects, inflated bytes, from and to")
+	if len(f) != 7 && len(f) != 9 {
+		return p, fmt.Errorf("pack: want infohash, digest, bytes, objects, inflated bytes, from and to, and perhaps infohash and bytes of a hint")
 	}
 	if p.InfoHash, err = ParseInfoHash(f[0]); err != nil {
 		return p, err
@@ -363,7 +368,18 @@ func parsePack(f []string) (p Pack, err error) {
 		}
 	}
 	p.Bytes, p.Objects, p.Inflated, p.From, p.To = int64(n[0]), int64(n[1]), int64(n[2]), n[3], n[4]
-	return p, nil
+	if len(f) == 7 {
+		return p, nil
+	}
+	if p.Hint, err = ParseInfoHash(f[7]); err != nil {
+		return p, err
+	}
+	bytes, err := parseNumber(f[8])
+	if err == nil && bytes == 0 {
+		err = errors.New("pack: hint of no bytes")
+	}
+	p.HintBytes = int64(bytes)
+	return p, err
 }
 
 // parseNumber parses a decimal number up to MaxNumber, without sign or leading
