@@ -17,6 +17,7 @@
 //	         cmd/internal/ui         the one that prints
 //	         cmd/internal/node       the process that owns network and store
 //	         cmd/internal/gpg        keys out of the user's gpg keyring
+//	         cmd/internal/packfile   scans and indexes packs while they come in; the hint format
 //	         cmd/internal/gitcmd     the one that runs git, and reads objects for trust
 //	floor 3  swarm                   DHT node and torrent client; the one that knows anacrolix
 //	         testnet                 real DHT nodes on an in-memory network

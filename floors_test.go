@@ -34,6 +34,7 @@ var levels = map[string]int{
 	"swarm":                  30,
 	"testnet":                31,
 	"cmd/internal/gitcmd":    40,
+	"cmd/internal/packfile":  40,
 	"cmd/internal/gpg":       41,
 	"cmd/internal/node":      42,
 	"cmd/internal/ui":        43,

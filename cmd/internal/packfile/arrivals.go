@@ -1,0 +1,100 @@
+package packfile
+
+import (
+	"slices"
+	"sync"
+)
+
+// arrivals are the parts of the pack that can be read. Parts come in any order;
+// whatever entries they complete go to the scheduler at once.
+type arrivals struct {
+	ix *indexer
+
+	mu    sync.Mutex
+	grown *sync.Cond
+	parts []part // disjoint, not touching, in order
+	err   error
+}
+
+type part struct{ from, to int64 }
+
+func newArrivals(ix *indexer) *arrivals {
+	a := &arrivals{ix: ix}
+	a.grown = sync.NewCond(&a.mu)
+	return a
+}
+
+// add notes that n bytes at off can be read.
+func (a *arrivals) add(off, n int64) {
+	if n <= 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := part{off, off + n}
+	// The parts that p overlaps or touches become one with it.
+	lo, _ := slices.BinarySearchFunc(a.parts, off, func(q part, at int64) int { return compare(q.to, at) })
+	hi := lo
+	for hi < len(a.parts) && a.parts[hi].from <= p.to {
+		hi++
+	}
+	if lo < hi {
+		p.from, p.to = min(p.from, a.parts[lo].from), max(p.to, a.parts[hi-1].to)
+	}
+	a.parts = slices.Replace(a.parts, lo, hi, p)
+	a.grown.Broadcast()
+	starts := a.ix.e.starts
+	first, _ := slices.BinarySearch(starts, off+1) // the entry before this one has the byte at off
+	first = max(first-1, 0)
+	for first < len(starts)-1 && starts[first] < p.from {
+		first++
+	}
+	last, _ := slices.BinarySearch(starts, off+n)
+	last = min(last, len(starts)-1)
+	for last > first && starts[last] > p.to {
+		last--
+	}
+	a.ix.sched.offer(span{int32(first), int32(last)})
+}
+
+func compare(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// wait returns how far the pack can be read from its beginning, once that is
+// past at.
+func (a *arrivals) wait(at int64) (int64, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for {
+		if a.err != nil {
+			return 0, a.err
+		}
+		if len(a.parts) > 0 && a.parts[0].from == 0 && a.parts[0].to > at {
+			return a.parts[0].to, nil
+		}
+		a.grown.Wait()
+	}
+}
+
+// whole reports whether everything is there.
+func (a *arrivals) whole() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.parts) == 1 && a.parts[0] == part{0, a.ix.o.Bytes}
+}
+
+func (a *arrivals) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err == nil {
+		a.err = err
+	}
+	a.grown.Broadcast()
+}

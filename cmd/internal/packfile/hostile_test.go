@@ -1,0 +1,278 @@
+package packfile
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// lineOf is what a snapshot says of a pack.
+func lineOf(pack []byte, objects int) refs.Pack {
+	return refs.Pack{Bytes: int64(len(pack)), Objects: int64(objects)}
+}
+
+func entriesOf(tb testing.TB, pack []byte) *Entries {
+	tb.Helper()
+	var rec Recorder
+	stats, err := Scan(bytes.NewReader(pack), refs.SHA1, HardLimits, rec.Add)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e, err := rec.Entries(stats)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return e
+}
+
+func newIndex(tb testing.TB, pack []byte, e *Entries, edit func(*Options)) (*Index, error) {
+	tb.Helper()
+	o := optionsOf(pack, refs.SHA1)
+	if edit != nil {
+		edit(&o)
+	}
+	return NewIndex(tb.Context(), Source{Pack: bytes.NewReader(pack)}, e, o)
+}
+
+func TestHintFormat(t *testing.T) {
+	pack := history(t, refs.SHA1, 10).pack()
+	e := entriesOf(t, pack)
+	hint := e.Format()
+	line := lineOf(pack, e.Len())
+	back, err := ParseHint(hint, line, refs.SHA1)
+	if err != nil || !bytes.Equal(back.Format(), hint) {
+		t.Fatalf("ParseHint(Format) = %v", err)
+	}
+	if int64(len(hint)) > MaxHintBytes(line.Objects) || len(hint) > 6*e.Len()+20 {
+		t.Errorf("hint of %d objects has %d bytes", e.Len(), len(hint))
+	}
+	long := append(bytes.Clone(hint[:8]), 0x80|hint[8], 0)
+	for name, bad := range map[string][]byte{
+		"empty": nil, "magic": hint[1:], "version": append([]byte("gphint\x00\x02"), hint[8:]...),
+		"cut": hint[:len(hint)-1], "more": append(bytes.Clone(hint), 0), "long number": append(long, hint[9:]...),
+		"count":     binary.AppendUvarint(bytes.Clone(hint[:8]), 1<<40),
+		"far base":  append(append(bytes.Clone(hint[:9]), hint[9:11]...), 0xff, 0xff, 3),
+		"no length": append(bytes.Clone(hint[:9]), 0, 0),
+	} {
+		if _, err := ParseHint(bad, line, refs.SHA1); !errors.Is(err, ErrHint) {
+			t.Errorf("%s: ParseHint = %v, want ErrHint", name, err)
+		}
+	}
+	line.Objects++
+	if _, err := ParseHint(hint, line, refs.SHA1); !errors.Is(err, ErrHint) {
+		t.Errorf("another count: ParseHint = %v, want ErrHint", err)
+	}
+}
+
+// Whatever entries are claimed, the outcome is git's index or ErrUnsure.
+func TestLyingEntries(t *testing.T) {
+	pack := history(t, refs.SHA1, 20).pack()
+	honest := entriesOf(t, pack)
+	x, err := newIndex(t, pack, honest, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := idxOf(t, x)
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		e := &Entries{starts: append([]int64{}, honest.starts...), back: append([]int32{}, honest.back...)}
+		i := r.IntN(e.Len())
+		switch r.IntN(4) {
+		case 0:
+			e.back[i] = int32(r.IntN(i + 1))
+		case 1:
+			e.starts[max(i, 1)] += int64(r.IntN(3) - 1)
+		case 2:
+			e.starts = append(e.starts[:i+1], e.starts[min(i+2, len(e.starts)-1):]...)
+			e.back = e.back[:len(e.starts)-1]
+		case 3:
+			e.back[i] = 0
+		}
+		x, err := newIndex(t, pack, e, nil)
+		switch {
+		case err == nil && !bytes.Equal(idxOf(t, x), want):
+			t.Fatal("a lie leads to another index")
+		case err != nil && !errors.Is(err, ErrUnsure):
+			t.Fatalf("a lie: %v, want ErrUnsure", err)
+		}
+	}
+}
+
+// Whatever byte of a pack is changed, nothing is accepted.
+func TestDamagedPack(t *testing.T) {
+	pack := history(t, refs.SHA1, 5).pack()
+	e := entriesOf(t, pack)
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 300 {
+		bad := bytes.Clone(pack)
+		bad[r.IntN(len(bad))] ^= 1 << r.IntN(8)
+		if r.IntN(2) == 0 { // with a checksum that is right
+			sum := sha1.Sum(bad[:len(bad)-20])
+			copy(bad[len(bad)-20:], sum[:])
+		}
+		if _, err := newIndex(t, bad, e, nil); !errors.Is(err, ErrUnsure) && !bytes.Equal(bad, pack) {
+			// A bit of a stream's header, or of a length in it, may mean nothing.
+			if _, git := (&repo{tb: t, format: refs.SHA1}).indexed(bad); err != nil || git != nil {
+				t.Fatalf("NewIndex = %v, git: %v", err, git)
+			}
+		}
+	}
+}
+
+func TestIndexLimits(t *testing.T) {
+	pack := history(t, refs.SHA1, 20).pack()
+	e := entriesOf(t, pack)
+	x, err := newIndex(t, pack, e, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exact := Limits{Bytes: x.Stats.Bytes, Objects: x.Stats.Objects, Inflated: x.Stats.Inflated, Object: 1_600_000}
+	if _, err := newIndex(t, pack, e, func(o *Options) { o.Limits = exact }); err != nil {
+		t.Errorf("a pack of exactly what is allowed: %v", err)
+	}
+	for name, edit := range map[string]func(*Options){
+		"bytes":    func(o *Options) { o.Limits.Bytes-- },
+		"objects":  func(o *Options) { o.Limits.Objects-- },
+		"inflated": func(o *Options) { o.Limits.Inflated-- },
+		"object":   func(o *Options) { o.Limits.Object-- },
+		"cache":    func(o *Options) { o.Cache = 1000 },
+	} {
+		if _, err := newIndex(t, pack, e, func(o *Options) { o.Limits = exact; edit(o) }); !errors.Is(err, ErrUnsure) {
+			t.Errorf("%s: %v, want ErrUnsure", name, err)
+		}
+	}
+}
+
+// With hardly any cache, bases are resolved again and again, and the index is
+// the same.
+func TestSmallCache(t *testing.T) {
+	r := history(t, refs.SHA1, 40)
+	pack := r.pack("--depth=4000", "--window=300", "--no-reuse-delta")
+	e := entriesOf(t, pack)
+	full, err := newIndex(t, pack, e, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The bytes come from the end on, so that bases have to wait.
+	from := Source{Pack: bytes.NewReader(pack), Follow: func(_ context.Context, ready func(off, n int64)) error {
+		for at := int64(len(pack)); at > 0; {
+			n := min(at, 700)
+			at -= n
+			ready(at, n)
+		}
+		return nil
+	}}
+	for _, size := range []int64{40_000, 100_000, 1 << 20} {
+		o := optionsOf(pack, refs.SHA1)
+		o.Cache = size
+		x, err := NewIndex(t.Context(), from, e, o)
+		if err != nil || !bytes.Equal(idxOf(t, x), idxOf(t, full)) {
+			t.Errorf("cache of %d bytes: %v", size, err)
+		}
+	}
+}
+
+func TestIndexEnds(t *testing.T) {
+	pack := history(t, refs.SHA1, 3).pack()
+	e := entriesOf(t, pack)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	src := Source{Pack: bytes.NewReader(pack), Follow: func(ctx context.Context, ready func(off, n int64)) error {
+		ready(0, int64(len(pack)/2))
+		cancel(gone)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}}
+	if _, err := NewIndex(ctx, src, e, optionsOf(pack, refs.SHA1)); !errors.Is(err, gone) {
+		t.Errorf("a context that ends: %v, want its cause", err)
+	}
+	src.Follow = func(context.Context, func(off, n int64)) error { return nil }
+	if _, err := NewIndex(t.Context(), src, e, optionsOf(pack, refs.SHA1)); err == nil || errors.Is(err, ErrUnsure) {
+		t.Errorf("a source that ends early: %v", err)
+	}
+}
+
+// Offsets that do not fit into 31 bits go into a table of their own.
+func TestIdxOfFarOffsets(t *testing.T) {
+	table := idxTable{width: 20, crcs: []uint32{7, 8, 9}, starts: []int64{12, far, far<<8 + 5}}
+	for i := range 3 {
+		oid := sha1.Sum([]byte{byte(i)})
+		table.oids = append(table.oids, oid[:]...)
+	}
+	var b bytes.Buffer
+	if err := table.write(&b, table.sorted(), make([]byte, 20), sha1.New()); err != nil {
+		t.Fatal(err)
+	}
+	idx := b.Bytes()
+	if want := 8 + 1024 + 3*28 + 2*8 + 40; len(idx) != want {
+		t.Fatalf("index of %d bytes, want %d", len(idx), want)
+	}
+	small, large := idx[8+1024+3*24:], idx[8+1024+3*28:]
+	n := uint32(0)
+	for rank, i := range table.sorted() {
+		got := int64(binary.BigEndian.Uint32(small[4*rank:]))
+		if got >= far {
+			if k := uint32(got - far); k != n {
+				t.Errorf("entry %d refers to far offset %d, want %d", i, k, n)
+			}
+			got = int64(binary.BigEndian.Uint64(large[8*n:]))
+			n++
+		}
+		if got != table.starts[i] {
+			t.Errorf("entry %d: offset %d, want %d", i, got, table.starts[i])
+		}
+	}
+}
+
+func FuzzParseHint(f *testing.F) {
+	f.Add([]byte("gphint\x00\x01\x02\x0a\x00\x0b\x01"), uint16(12+21+20))
+	f.Fuzz(func(t *testing.T, b []byte, size uint16) {
+		objects := int64(0)
+		if len(b) > 8 {
+			n, _ := binary.Uvarint(b[8:])
+			objects = int64(n)
+		}
+		e, err := ParseHint(b, refs.Pack{Bytes: int64(size), Objects: objects}, refs.SHA1)
+		if err == nil && !bytes.Equal(e.Format(), b) {
+			t.Errorf("Format(ParseHint(%x)) = %x", b, e.Format())
+		}
+	})
+}
+
+// Any pack under any hint: no panic, no hang, and what is accepted, git accepts
+// with the same index.
+func FuzzIndex(f *testing.F) {
+	pack := history(f, refs.SHA1, 2).pack()
+	f.Add(pack, entriesOf(f, pack).Format())
+	f.Fuzz(func(t *testing.T, pack, hint []byte) {
+		if len(pack) < 32 {
+			return
+		}
+		sum := sha1.Sum(pack[:len(pack)-20])
+		copy(pack[len(pack)-20:], sum[:])
+		n := int64(binary.BigEndian.Uint32(pack[8:]))
+		e, err := ParseHint(hint, refs.Pack{Bytes: int64(len(pack)), Objects: n}, refs.SHA1)
+		if err != nil {
+			return
+		}
+		o := optionsOf(pack, refs.SHA1)
+		o.Limits = Limits{Bytes: 1 << 20, Objects: 1000, Inflated: 8 << 20, Object: 4 << 20}
+		x, err := NewIndex(t.Context(), Source{Pack: bytes.NewReader(pack)}, e, o)
+		if err != nil {
+			if !errors.Is(err, ErrUnsure) {
+				t.Fatalf("NewIndex = %v, want ErrUnsure", err)
+			}
+			return
+		}
+		idx, err := (&repo{tb: t, format: refs.SHA1}).indexed(pack)
+		if err != nil || !bytes.Equal(idx, idxOf(t, x)) {
+			t.Fatalf("accepted; git: %v", err)
+		}
+	})
+}
