@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 )
@@ -26,7 +27,7 @@ config, say where it listens and whom it asks first.
 
 func runDaemon(ctx context.Context, e *env, args []string) error {
 	f := newFlags("daemon")
-	debug := f.Bool("debug", false, "")
+	verbose := f.Bool("debug", false, "")
 	if _, err := f.parse(args, 0, 0); err != nil {
 		return err
 	}
@@ -35,8 +36,13 @@ func runDaemon(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	level := slog.LevelInfo
-	if *debug {
+	if *verbose {
 		level = slog.LevelDebug
+	}
+	if os.Getenv("GOGC") == "" {
+		// Indexing a large pack needs tables of a hundred megabytes, and hardly
+		// allocates beside them: the usual reserve of as much again is no use.
+		debug.SetGCPercent(40)
 	}
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
 	err = node.Run(ctx, node.Options{

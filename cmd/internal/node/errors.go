@@ -10,6 +10,7 @@ import (
 
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
@@ -103,7 +104,7 @@ func isUnavailable(err error) bool {
 func packProblem(err error) *Error {
 	var (
 		pack *packError
-		over *packLimitError
+		over *packfile.LimitError
 		info *swarm.InfoError
 		size *swarm.SizeError
 		snap *refs.LimitError

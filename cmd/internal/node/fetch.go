@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
 )
@@ -339,7 +340,7 @@ func refusedAs(err error, code trust.Code) bool {
 func drain(r io.Reader, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = &packLimitError{What: "bytes", Got: int64(len(b)), Limit: limit}
+		err = &packfile.LimitError{What: "bytes", Got: int64(len(b)), Limit: limit}
 	}
 	return b, err
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
@@ -75,7 +76,7 @@ func (f *forger) honest(pack []byte) (refs.Pack, *swarm.Info) {
 		f.t.Fatal(err)
 	}
 	line := refs.Pack{InfoHash: info.InfoHash(), SHA256: refs.DigestOf(pack), Bytes: int64(len(pack)), To: f.number + 1}
-	if stats, err := scanPack(bytes.NewReader(pack), refs.SHA1, hardLimits); err == nil {
+	if stats, err := packfile.Scan(bytes.NewReader(pack), refs.SHA1, packfile.HardLimits, nil); err == nil {
 		line.Objects, line.Inflated = stats.Objects, stats.Inflated
 	}
 	return line, info

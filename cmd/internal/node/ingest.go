@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
@@ -43,9 +44,9 @@ func (q *quarantine) remove() { os.RemoveAll(q.dir) }
 
 // An ingested pack lies in a quarantine, completed and indexed by git.
 type ingested struct {
-	Hash   string      // of git's file name
-	Stats  packStats   // of the bytes as they came
-	SHA256 refs.Digest // of the bytes as they came
+	Hash   string         // of git's file name
+	Stats  packfile.Stats // of the bytes as they came
+	SHA256 refs.Digest    // of the bytes as they came
 }
 
 // ingest streams one pack through the scanner and git index-pack into the
@@ -63,8 +64,8 @@ func (q *quarantine) ingest(ctx context.Context, pack io.Reader, in ingestSpec) 
 	var scanErr, indexErr, copyErr error
 	var g errgroup.Group
 	g.Go(func() error {
-		var stats *packStats
-		if stats, scanErr = scanPack(toScan, in.Format, in.Limits); scanErr == nil {
+		var stats *packfile.Stats
+		if stats, scanErr = packfile.Scan(toScan, in.Format, in.Limits, nil); scanErr == nil {
 			out.Stats = *stats
 		}
 		toScan.CloseWithError(errors.Join(scanErr, errSinkClosed))
@@ -93,7 +94,7 @@ func (q *quarantine) ingest(ctx context.Context, pack io.Reader, in ingestSpec) 
 // ingestSpec says what a pack is expected to be.
 type ingestSpec struct {
 	Format refs.ObjectFormat
-	Limits packLimits
+	Limits packfile.Limits
 	Whole  bool      // a base: self-contained
 	Also   io.Writer // sees every byte too, if not nil
 }
@@ -104,7 +105,7 @@ var errSinkClosed = errors.New("reader has stopped")
 // ingestError picks the error that says most: a broken limit, then what ended
 // the stream, then what git said of the bytes.
 func ingestError(ctx context.Context, scan, index, stream error) error {
-	var over *packLimitError
+	var over *packfile.LimitError
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -139,23 +140,4 @@ func (in *ingested) compare(p refs.Pack) error {
 		return fmt.Errorf("pack %s has %d inflated bytes, the snapshot says %d", p.InfoHash, in.Stats.Inflated, p.Inflated)
 	}
 	return nil
-}
-
-// limitsOf are the bounds for a pack that a snapshot declares. A declaration
-// beyond the hard limits is refused before anything is downloaded.
-func limitsOf(p refs.Pack) (packLimits, error) {
-	declared := packLimits{Bytes: p.Bytes, Objects: p.Objects, Inflated: p.Inflated, Object: min(p.Inflated, hardLimits.Object)}
-	for _, c := range []struct {
-		what       string
-		got, limit int64
-	}{
-		{"bytes", declared.Bytes, hardLimits.Bytes},
-		{"objects", declared.Objects, hardLimits.Objects},
-		{"inflated bytes", declared.Inflated, hardLimits.Inflated},
-	} {
-		if err := limit(c.what, c.got, c.limit); err != nil {
-			return declared, err
-		}
-	}
-	return declared, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
 )
@@ -26,7 +27,7 @@ type madePack struct {
 
 // make packs what the tips of snapshot number to reach and those of snapshot
 // from do not. The pack streams once: git pack-objects writes it, and the piece
-// hasher, the scanner and git index-pack read it.
+// hasher, the scanner and, if it is thin, git index-pack read it.
 func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []refs.OID) (*madePack, error) {
 	packing := p.q.repo
 	packing.Alternates = p.objects
@@ -39,9 +40,9 @@ func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []r
 	}()
 	hasher := swarm.NewHasher()
 	stage := fmt.Sprintf("Packing %d..%d", r.From, r.To)
-	in, err := p.q.ingest(ctx, read, ingestSpec{
+	in, hint, err := p.ingest(ctx, read, ingestSpec{
 		Format: p.format,
-		Limits: hardLimits,
+		Limits: packfile.HardLimits,
 		Whole:  r.From == 0,
 		Also:   io.MultiWriter(hasher, &progressWriter{report: p.progress, stage: stage}),
 	})
@@ -58,14 +59,35 @@ func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []r
 	if err != nil {
 		return nil, err
 	}
-	return &madePack{
+	made := &madePack{
 		Line: refs.Pack{
 			InfoHash: info.InfoHash(), SHA256: in.SHA256,
 			Bytes: in.Stats.Bytes, Objects: in.Stats.Objects, Inflated: in.Stats.Inflated,
 			From: r.From, To: r.To,
 		},
 		File: in.file(info, r.To),
-	}, nil
+	}
+	if hint == nil || in.Stats.Bytes < minHinted {
+		return made, nil
+	}
+	if err := hint.torrent(packName(p.mirror.addr, r) + ".hint"); err != nil {
+		return nil, err
+	}
+	made.Line.Hint, made.Line.HintBytes, made.File.Hint = hint.Info.InfoHash(), hint.Info.Length(), hint.Info
+	return made, p.q.saveHint(hint)
+}
+
+// minHinted is the length from which a pack has a hint: git index-pack takes no
+// tenth of a second for a shorter one.
+const minHinted = 256 << 10
+
+// ingest takes in a pack that was made, and gives its hint if it has one.
+func (p *packMaker) ingest(ctx context.Context, pack io.Reader, spec ingestSpec) (*ingested, *hintFile, error) {
+	if spec.Whole {
+		return p.q.ingestWhole(ctx, pack, spec)
+	}
+	in, err := p.q.ingest(ctx, pack, spec)
+	return in, nil, err
 }
 
 // packName is the name of a pack's torrent: for people and stock clients, never

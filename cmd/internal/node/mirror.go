@@ -16,6 +16,7 @@ import (
 
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
@@ -90,9 +91,12 @@ type state struct {
 type packFile struct {
 	Info   *swarm.Info
 	Hash   string // of git's file name
-	Header [packHeaderLen]byte
+	Header [packfile.HeaderLen]byte
 	Tail   []byte // the original trailer
 	To     uint64 // the snapshot that it leads to
+	// Hint is the torrent of the pack's hint, in gitpeer/hints, or nil. A file
+	// that is lost there is no damage: it is not seeded, that is all.
+	Hint *swarm.Info
 }
 
 // packJSON is a packFile as it is stored in gitpeer/packs/<infohash>.
@@ -102,11 +106,16 @@ type packJSON struct {
 	Tail   string `json:"trailer"` // hex
 	To     uint64 `json:"to"`
 	Info   []byte `json:"info"` // bencoded info dictionary
+	Hint   []byte `json:"hint,omitempty"`
 }
 
 // stored is p as it is stored.
 func (p *packFile) stored() packJSON {
-	return packJSON{p.Hash, hex.EncodeToString(p.Header[:]), hex.EncodeToString(p.Tail), p.To, p.Info.Bytes()}
+	j := packJSON{Pack: p.Hash, Header: hex.EncodeToString(p.Header[:]), Tail: hex.EncodeToString(p.Tail), To: p.To, Info: p.Info.Bytes()}
+	if p.Hint != nil {
+		j.Hint = p.Hint.Bytes()
+	}
+	return j
 }
 
 func parsePackFile(b []byte) (*packFile, error) {
@@ -119,9 +128,14 @@ func parsePackFile(b []byte) (*packFile, error) {
 		return nil, err
 	}
 	p := &packFile{Info: info, Hash: j.Pack, To: j.To}
+	if len(j.Hint) > 0 {
+		if p.Hint, err = swarm.ParseInfo(j.Hint); err != nil {
+			return nil, err
+		}
+	}
 	header, err := hex.DecodeString(j.Header)
-	if err != nil || len(header) != packHeaderLen {
-		return nil, fmt.Errorf("pack header %q is not %d bytes of hex", j.Header, packHeaderLen)
+	if err != nil || len(header) != packfile.HeaderLen {
+		return nil, fmt.Errorf("pack header %q is not %d bytes of hex", j.Header, packfile.HeaderLen)
 	}
 	copy(p.Header[:], header)
 	if p.Tail, err = hex.DecodeString(j.Tail); err != nil {
@@ -467,11 +481,32 @@ func (m *mirror) movePack(quarantine string, j packJSON) ([]durable.File, error)
 			return nil, err
 		}
 	}
+	if err := m.moveHint(quarantine, file); err != nil {
+		return nil, err
+	}
 	return []durable.File{
 		{Path: m.packPath(file.Hash, ".keep"), Data: []byte("gitpeer seeds this pack\n")},
 		{Path: m.path("packs", file.Info.InfoHash().String()), Data: p},
 	}, nil
 }
+
+// moveHint gives the hint of a pack its place in the mirror, if there is one.
+func (m *mirror) moveHint(quarantine string, p *packFile) error {
+	if p.Hint == nil {
+		return nil
+	}
+	if err := os.MkdirAll(m.path("hints"), 0o700); err != nil {
+		return err
+	}
+	err := linkFile(filepath.Join(quarantine, hintName(p.Hint)), m.hintPath(p))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // moved before, or lost
+	}
+	return err
+}
+
+// hintPath is where the mirror keeps the hint of a pack that has one.
+func (m *mirror) hintPath(p *packFile) string { return m.path("hints", p.Hint.InfoHash().String()) }
 
 // recover finishes an acceptance that was begun, and clears quarantines that
 // nobody will come back to.

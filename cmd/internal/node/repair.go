@@ -69,6 +69,9 @@ func (f *fetching) repaired() error {
 		if err := os.Remove(f.mirror.path("packs", p.Info.InfoHash().String())); err != nil {
 			return err
 		}
+		if p.Hint != nil {
+			os.Remove(f.mirror.hintPath(p)) // nobody asks for it any more
+		}
 		delete(f.mirror.packs, p.Info.InfoHash())
 	}
 	f.damaged = nil

@@ -94,6 +94,9 @@ func (n *Node) seedListed(m *mirror, s *seeding, want map[refs.InfoHash]bool) er
 			continue // a reader does not have the packs that it had no need of
 		}
 		want[line.InfoHash] = true
+		if err := n.seedHint(m, s, p, want); err != nil {
+			return err
+		}
 		if s.torrents[line.InfoHash] != nil {
 			continue
 		}
@@ -107,6 +110,30 @@ func (n *Node) seedListed(m *mirror, s *seeding, want map[refs.InfoHash]bool) er
 		s.torrents[line.InfoHash] = seed
 	}
 	return n.seedSnapshots(m, s, want)
+}
+
+// seedHint serves the hint of a pack, if it has one and it is not lost.
+func (n *Node) seedHint(m *mirror, s *seeding, p *packFile, want map[refs.InfoHash]bool) error {
+	if p.Hint == nil {
+		return nil
+	}
+	fi, err := os.Stat(m.hintPath(p))
+	if err != nil || fi.Size() != p.Hint.Length() {
+		return nil
+	}
+	ih := p.Hint.InfoHash()
+	want[ih] = true
+	if s.torrents[ih] != nil {
+		return nil
+	}
+	seed, err := n.swarm.Offer(ih, func() (*swarm.Info, swarm.Source, error) {
+		return p.Hint, &lazyFile{path: m.hintPath(p)}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("seed hint %s: %w", ih, err)
+	}
+	s.torrents[ih] = seed
+	return nil
 }
 
 // seedSnapshots serves the newest snapshots.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/trust"
@@ -168,7 +169,7 @@ const patienceWithAlternative = 8 * time.Second
 func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 	todo := slices.DeleteFunc(slices.Clone(w.packs), func(p refs.Pack) bool { return w.done[p.InfoHash] != nil })
 	for _, p := range todo {
-		if _, err := limitsOf(p); err != nil {
+		if _, err := packfile.LimitsOf(p); err != nil {
 			return err
 		}
 	}
@@ -177,7 +178,7 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 	g.Go(func() error {
 		defer close(started)
 		for i, p := range todo {
-			d, err := s.open(ctx, w, p, fmt.Sprintf("Receiving pack %d/%d", i+1, len(todo)))
+			d, err := s.open(ctx, g, w, p, fmt.Sprintf("Receiving pack %d/%d", i+1, len(todo)))
 			if err != nil {
 				return err
 			}
@@ -195,7 +196,7 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 			if !ok {
 				return nil // the other goroutine says why
 			}
-			limits, err := limitsOf(p)
+			limits, err := packfile.LimitsOf(p)
 			if err != nil {
 				return err
 			}
@@ -212,17 +213,29 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 }
 
 // open gives the bytes of a pack: of one that came with the snapshot at once.
-func (s *swarmFetch) open(ctx context.Context, w *way, p refs.Pack, stage string) (packStream, error) {
+func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs.Pack, stage string) (packStream, error) {
 	if w.came != nil && w.came.line == p {
 		return w.came, nil
 	}
-	return s.start(ctx, swarm.FetchRequest{
+	a := s.openHint(ctx, g, p, w.snapshot.ObjectFormat)
+	var err error
+	a.Download, err = s.start(ctx, swarm.FetchRequest{
 		InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: w.patience(p),
 	}, stage)
+	if err != nil {
+		a.noHint()
+		return nil, err
+	}
+	return a, nil
 }
 
 // index reads one download into the quarantine.
 func (s *swarmFetch) index(ctx context.Context, q *quarantine, d packStream, p refs.Pack, spec ingestSpec) (*packFile, error) {
+	if a, ok := d.(*arriving); ok {
+		if file, err := s.indexAlong(ctx, q, a, p, spec); !errors.Is(err, packfile.ErrUnsure) {
+			return file, err
+		}
+	}
 	in, err := q.ingest(ctx, d, spec)
 	if err != nil {
 		return nil, err
@@ -240,6 +253,9 @@ func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage st
 		req.StallTimeout = s.f.node.opts.Stall
 	}
 	req.Progress = func(p swarm.Progress) {
+		if stage == "" { // goes along with something else
+			return
+		}
 		s.f.progress(Progress{
 			Stage: stage, Done: p.Verified, Total: p.Length, Unit: "bytes",
 			Rate: int64(p.Rate), Peers: p.Peers, Over: p.Stage == swarm.StageDone,
@@ -250,6 +266,11 @@ func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage st
 		before.Close()
 	}
 	s.mu.Unlock()
+	// The file of a pack that was refused later has got git's mode with its
+	// second name; the next attempt writes to it again.
+	if err := os.Chmod(req.File, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	looking, found := context.WithCancel(ctx)
 	go s.findPeers(looking, req.InfoHash)
 	d, err := s.f.node.swarm.Fetch(ctx, req)
@@ -343,7 +364,7 @@ func (s *swarmFetch) close() error {
 // them was the reason.
 func (s *swarmFetch) stop(err error) {
 	var bad *packError
-	var over *packLimitError
+	var over *packfile.LimitError
 	var size *swarm.SizeError
 	if errors.As(err, &bad) || errors.As(err, &over) || errors.As(err, &size) {
 		s.close()

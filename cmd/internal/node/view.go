@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 )
 
 // A packView gives the original bytes of a pack out of git's completed file.
@@ -15,7 +17,7 @@ import (
 // header as it came, the file's bytes after it, and the trailer as it came.
 type packView struct {
 	file    io.ReaderAt
-	header  [packHeaderLen]byte
+	header  [packfile.HeaderLen]byte
 	trailer []byte
 	size    int64 // of the original
 }
@@ -30,7 +32,7 @@ func (v *packView) ReadAt(p []byte, off int64) (int, error) {
 	for len(p) > 0 && off < v.size {
 		var n int
 		switch {
-		case off < packHeaderLen:
+		case off < packfile.HeaderLen:
 			n = copy(p, v.header[off:])
 		case off < body:
 			var err error

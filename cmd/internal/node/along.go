@@ -1,0 +1,251 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/swarm"
+)
+
+// Packs that stand by themselves are indexed by package packfile, while they
+// come in; git index-pack judges what that is unsure of.
+
+// A hintFile is the hint of a pack and the torrent that carries it.
+type hintFile struct {
+	Info    *swarm.Info
+	Entries *packfile.Entries
+}
+
+// install gives the pack in file, which is complete, its place in the
+// quarantine, with its index. The file stays where it is: one file, two names.
+func (q *quarantine) install(x *packfile.Index, file string) (*ingested, error) {
+	in := &ingested{Hash: x.Hash(), Stats: x.Stats, SHA256: x.SHA256}
+	idx, err := os.OpenFile(q.packPath(in.Hash, ".idx"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(x.WriteIdx(idx), idx.Sync(), idx.Close())
+	if err != nil {
+		return nil, err
+	}
+	pack := q.packPath(in.Hash, ".pack")
+	if err := linkOrCopy(file, pack); err != nil {
+		return nil, err
+	}
+	return in, errors.Join(syncFile(pack), os.Chmod(pack, 0o444))
+}
+
+func (q *quarantine) packPath(hash, ext string) string {
+	return filepath.Join(q.dir, "pack", "pack-"+hash+ext)
+}
+
+// linkOrCopy gives a file a second name, or, on another file system, a copy.
+func linkOrCopy(from, to string) error {
+	if err := os.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// syncFile makes the content of a file durable.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// saveHint writes a hint into the quarantine.
+func (q *quarantine) saveHint(h *hintFile) error {
+	return os.WriteFile(filepath.Join(q.dir, hintName(h.Info)), h.Entries.Format(), 0o600)
+}
+
+// hintName is the name of a hint in a quarantine.
+func hintName(info *swarm.Info) string { return "hint-" + info.InfoHash().String() }
+
+// ingestWhole is ingest for the publisher of a pack that stands by itself: the
+// scanner's by-product is the hint, and spares git index-pack. The hint is nil
+// if there can be none.
+func (q *quarantine) ingestWhole(ctx context.Context, pack io.Reader, in ingestSpec) (*ingested, *hintFile, error) {
+	file, err := os.CreateTemp(q.dir, "made-*")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	sinks := []io.Writer{file}
+	if in.Also != nil {
+		sinks = append(sinks, in.Also)
+	}
+	var rec packfile.Recorder
+	stats, err := scanTee(pack, io.MultiWriter(sinks...), in, rec.Add)
+	if err != nil {
+		return nil, nil, ingestError(ctx, err, nil, nil)
+	}
+	entries, err := rec.Entries(stats)
+	var x *packfile.Index
+	if err == nil {
+		x, err = packfile.NewIndex(ctx, packfile.Source{Pack: file}, entries, packfile.Options{Format: in.Format, Limits: in.Limits, Bytes: stats.Bytes})
+	}
+	if errors.Is(err, packfile.ErrUnsure) || errors.Is(err, packfile.ErrNoHint) {
+		in.Also = nil
+		out, err := q.ingest(ctx, io.NewSectionReader(file, 0, stats.Bytes), in)
+		if err != nil || entries == nil {
+			return out, nil, err
+		}
+		return out, &hintFile{Entries: entries}, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := q.install(x, file.Name())
+	return out, &hintFile{Entries: entries}, err
+}
+
+// scanTee scans a pack and writes all of it to w.
+func scanTee(pack io.Reader, w io.Writer, in ingestSpec, each func(packfile.Entry) error) (*packfile.Stats, error) {
+	toScan, end := io.Pipe()
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.CopyBuffer(io.MultiWriter(end, w), pack, make([]byte, 256<<10))
+		end.CloseWithError(err) // nil is the end of the pack
+		copied <- err
+	}()
+	stats, err := packfile.Scan(toScan, in.Format, in.Limits, each)
+	toScan.CloseWithError(errSinkClosed)
+	if copyErr := <-copied; err == nil {
+		err = copyErr
+	}
+	return stats, err
+}
+
+// torrent makes the torrent of a hint.
+func (h *hintFile) torrent(name string) error {
+	sum := swarm.NewHasher()
+	sum.Write(h.Entries.Format()) // never fails
+	var err error
+	h.Info, err = sum.Sum(name)
+	return err
+}
+
+// An arriving is a pack that is being downloaded, with its hint, which comes or
+// nil once it is clear that it does not.
+type arriving struct {
+	*swarm.Download
+	hint   <-chan *hintFile
+	noHint func() // gives up the hint
+}
+
+// hintPatience is how long a hint may take once its pack is complete, and how
+// long it may stall: then the pack goes to git.
+const hintPatience = 8 * time.Second
+
+// openHint starts to get the hint of a pack, in g.
+func (s *swarmFetch) openHint(ctx context.Context, g *errgroup.Group, p refs.Pack, format refs.ObjectFormat) *arriving {
+	ctx, noHint := context.WithCancel(ctx)
+	hint := make(chan *hintFile, 1)
+	g.Go(func() error {
+		hint <- s.fetchHint(ctx, p, format)
+		return nil // it can be done without
+	})
+	return &arriving{hint: hint, noHint: noHint}
+}
+
+// fetchHint gets the hint of a pack, or nil.
+func (s *swarmFetch) fetchHint(ctx context.Context, p refs.Pack, format refs.ObjectFormat) *hintFile {
+	if p.HintBytes == 0 || p.From != 0 || p.HintBytes > packfile.MaxHintBytes(p.Objects) {
+		return nil
+	}
+	d, err := s.start(ctx, swarm.FetchRequest{InfoHash: p.Hint, Length: p.HintBytes, File: s.file(p.Hint), StallTimeout: hintPatience}, "")
+	if err != nil {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { d.Close() })
+	defer stop()
+	b, err := drain(d, p.HintBytes)
+	if err != nil {
+		return nil
+	}
+	e, err := packfile.ParseHint(b, p, format)
+	if err != nil {
+		return nil
+	}
+	return &hintFile{Info: d.Info(), Entries: e}
+}
+
+// awaitHint waits for a hint as long as it is of use.
+func (d *arriving) awaitHint(ctx context.Context) *hintFile {
+	complete := make(chan struct{})
+	go func() {
+		d.Wait() // ends with the download at the latest
+		close(complete)
+	}()
+	select {
+	case h := <-d.hint:
+		return h
+	case <-complete:
+	case <-ctx.Done():
+		return nil
+	}
+	late := time.NewTimer(hintPatience)
+	defer late.Stop()
+	select {
+	case h := <-d.hint:
+		return h
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// indexAlong indexes a pack while it comes in. Should that not be possible, the
+// error is packfile.ErrUnsure, and nothing is in the quarantine.
+func (s *swarmFetch) indexAlong(ctx context.Context, q *quarantine, d *arriving, p refs.Pack, spec ingestSpec) (*packFile, error) {
+	defer d.noHint()
+	if !spec.Whole || p.HintBytes == 0 || d.File() == "" {
+		return nil, packfile.ErrUnsure
+	}
+	hint := d.awaitHint(ctx)
+	if hint == nil {
+		return nil, packfile.ErrUnsure
+	}
+	src := packfile.Source{Pack: d, Follow: d.Follow}
+	x, err := packfile.NewIndex(ctx, src, hint.Entries, packfile.Options{Format: spec.Format, Limits: spec.Limits, Bytes: p.Bytes})
+	if err != nil {
+		return nil, err
+	}
+	in := &ingested{Hash: x.Hash(), Stats: x.Stats, SHA256: x.SHA256}
+	if err := in.compare(p); err != nil {
+		return nil, &packError{err}
+	}
+	if err := d.Wait(); err != nil {
+		return nil, err
+	}
+	if in, err = q.install(x, d.File()); err != nil {
+		return nil, fmt.Errorf("pack %s: %w", p.InfoHash, err)
+	}
+	file := in.file(d.Info(), p.To)
+	file.Hint = hint.Info
+	return file, q.saveHint(hint)
+}
