@@ -74,3 +74,11 @@ func (r Repo) IndexPack(ctx context.Context, pack io.Reader, o IndexOptions) (*I
 	}
 	return &Indexed{Hash: hash}, nil
 }
+
+// Repack writes a pack of exactly these objects, with its index, as
+// <prefix>-<hash>.pack, and returns the hash.
+func (r Repo) Repack(ctx context.Context, oids []refs.OID, prefix string) (hash string, err error) {
+	out, err := run(r.Command(ctx, "-c", "pack.windowMemory=256m", "-c", "pack.deltaCacheSize=64m", "-c", "pack.indexVersion=2",
+		"pack-objects", "--quiet", "--delta-base-offset", prefix), revisions(oids, nil))
+	return strings.TrimSpace(string(out)), err
+}

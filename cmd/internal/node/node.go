@@ -98,6 +98,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.serve(ctx, socket) })
+	g.Go(func() error { return n.tidyAll(ctx) })
 	g.Go(func() error {
 		n.judgeNowAndThen(ctx)
 		return nil

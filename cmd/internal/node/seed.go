@@ -109,6 +109,11 @@ func (n *Node) seedListed(m *mirror, s *seeding, want map[refs.InfoHash]bool) er
 		}
 		s.torrents[line.InfoHash] = seed
 	}
+	for ih := range s.torrents {
+		if m.pack(ih) != nil {
+			want[ih] = true // until it is tidied away: somebody may be in the middle of it
+		}
+	}
 	return n.seedSnapshots(m, s, want)
 }
 
