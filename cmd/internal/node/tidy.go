@@ -346,6 +346,9 @@ func (t *tidying) remove(n *Node) error {
 		if err := os.Remove(m.path("packs", p.Info.InfoHash().String())); err != nil && !absent(err) {
 			return err
 		}
+		if p.Hint != nil {
+			os.Remove(m.hintPath(p)) // whose seeding ended when it left the list
+		}
 		m.mu.Lock()
 		delete(m.packs, p.Info.InfoHash())
 		m.mu.Unlock()
