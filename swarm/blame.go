@@ -85,6 +85,18 @@ func (b *blame) check(piece int) *pieceCheck {
 	return c
 }
 
+// settle uses the right content of a piece, which did not come from peers, to find out who sent wrong
+// blocks of it before.
+func (b *blame) settle(piece int, data []byte) {
+	c := b.check(piece)
+	for n := 0; c.block != nil && len(data) > 0; n++ {
+		size := min(len(data), blockLength)
+		c.block(n, data[:size])
+		data = data[size:]
+	}
+	c.passed()
+}
+
 // pieceCheck is one verification of one piece: all blocks, then passed or failed.
 type pieceCheck struct {
 	blame *blame

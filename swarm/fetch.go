@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/anacrolix/torrent"
@@ -37,6 +38,8 @@ type FetchRequest struct {
 	File string
 	// Peers are addresses to begin with; [Node.AddPeers] gives more.
 	Peers []netip.AddrPort
+	// Mirrors are web servers to fetch from besides; the first 8 are used.
+	Mirrors []Mirror
 	// Progress is called at most five times a second, never at the same time, and once at the end.
 	Progress func(Progress)
 	// StallTimeout ends a fetch that receives nothing for so long; 0 is [DefaultStallTimeout].
@@ -85,12 +88,17 @@ type NoPeersError struct {
 	Stage    Stage
 	Tried    []netip.AddrPort // everything that was tried
 	Nodes    int              // DHT nodes that answered a search for the infohash
+	Mirrors  []error          // what went wrong with each mirror, *[MirrorError]
 	Waited   time.Duration
 }
 
 func (e *NoPeersError) Error() string {
-	return fmt.Sprintf("no peer for torrent %s after %s (%d addresses tried, %d DHT nodes asked)",
+	text := fmt.Sprintf("no peer for torrent %s after %s (%d addresses tried, %d DHT nodes asked)",
 		e.InfoHash, e.Waited.Round(time.Millisecond), len(e.Tried), e.Nodes)
+	for _, err := range e.Mirrors {
+		text += "; " + err.Error()
+	}
+	return text
 }
 
 // StalledError reports a fetch whose connected peers sent nothing useful.
@@ -127,6 +135,11 @@ type Download struct {
 	done     bool  // complete
 	ended    chan struct{}
 	watched  chan struct{} // closed when watch has returned
+	started  chan struct{} // closed when data may come in
+	mirrored atomic.Int64  // bytes from mirrors
+
+	claimed    map[int]bool // pieces that mirrors are fetching; under mu
+	mirrorErrs []error      // under mu
 
 	pos    int64 // of Read
 	raised int   // pieces below have had their priority raised; of Read
@@ -142,7 +155,7 @@ func (n *Node) Fetch(ctx context.Context, req FetchRequest) (*Download, error) {
 	if req.StallTimeout <= 0 {
 		req.StallTimeout = DefaultStallTimeout
 	}
-	d := &Download{node: n, req: req, stage: StageMetadata, ended: make(chan struct{}), watched: make(chan struct{})}
+	d := &Download{node: n, req: req, stage: StageMetadata, ended: make(chan struct{}), watched: make(chan struct{}), started: make(chan struct{})}
 	d.changed = sync.NewCond(&d.mu)
 	ctx, d.stop = context.WithCancelCause(ctx)
 	if err := n.begin(d); err != nil {
@@ -164,6 +177,7 @@ func (n *Node) Fetch(ctx context.Context, req FetchRequest) (*Download, error) {
 		close(d.watched)
 		d.fail(ErrClosed)
 	}
+	d.startMirrors(ctx)
 	if err := d.start(ctx); err != nil {
 		d.fail(err)
 		err = d.failure()
@@ -232,6 +246,7 @@ func (d *Download) start(ctx context.Context) error {
 	if d.entry.store.missing() == 0 {
 		d.complete()
 	}
+	close(d.started)
 	return err
 }
 

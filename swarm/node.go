@@ -75,6 +75,7 @@ type Node struct {
 	bans    *bans
 	banned  atomic.Int64
 	slots   slots
+	web     *web
 
 	ctx    context.Context // ends with the node; for its own goroutines only
 	cancel context.CancelFunc
@@ -113,7 +114,7 @@ type entry struct {
 	dropped bool
 }
 
-// Listen starts a node. It uses no trackers, no port mapping, no web seeds and no default storage:
+// Listen starts a node. It uses no trackers, no port mapping and no default storage:
 // it touches only what [Node.Seed] and [Node.Fetch] name. Its context ends the start, not the node.
 func Listen(ctx context.Context, cfg Config) (*Node, error) {
 	if err := ctx.Err(); err != nil {
@@ -153,6 +154,10 @@ func (n *Node) start(cfg Config) error {
 	dhtConfig := DHTConfig{Conn: n.sockets.dht, Bootstrap: cfg.Bootstrap, Logger: n.log}
 	if cfg.StateDir != "" {
 		dhtConfig.StateFile = filepath.Join(cfg.StateDir, "dht")
+	}
+	n.web = newWeb(nil)
+	if cfg.DownloadRate > 0 {
+		n.web.limiter = newLimiter(cfg.DownloadRate)
 	}
 	n.slots.most = int64(cfg.Connections)
 	var err error
@@ -216,7 +221,7 @@ func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 		c.UploadRateLimiter = newLimiter(cfg.UploadRate)
 	}
 	if cfg.DownloadRate > 0 {
-		c.DownloadRateLimiter = newLimiter(cfg.DownloadRate)
+		c.DownloadRateLimiter = n.web.limiter // one for all
 	}
 	c.Callbacks.ReadMessage = n.onMessage
 	c.Callbacks.PeerConnAdded = []func(*torrent.PeerConn){n.onPeerAdded}
@@ -273,6 +278,7 @@ func (n *Node) end() error {
 		e.drop()
 	}
 	errs := append(n.client.Close(), n.dht.Close(), n.sockets.close())
+	n.web.close()
 	for _, o := range offers {
 		o.closeSource(n)
 	}

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/anacrolix/torrent"
@@ -68,10 +69,16 @@ func (d *Download) stalled(p Progress, waited time.Duration) error {
 	if p.Peers == 0 {
 		return &NoPeersError{
 			InfoHash: d.req.InfoHash, Stage: p.Stage, Waited: waited,
-			Tried: d.node.knownPeers(d.entry), Nodes: d.node.searched(d.entry),
+			Tried: d.node.knownPeers(d.entry), Nodes: d.node.searched(d.entry), Mirrors: d.failedMirrors(),
 		}
 	}
 	return &StalledError{InfoHash: d.req.InfoHash, Progress: p, Waited: waited}
+}
+
+func (d *Download) failedMirrors() []error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.mirrorErrs)
 }
 
 // progress takes the state of a download.
@@ -84,7 +91,7 @@ func (d *Download) progress(rate *rateMeter, now time.Time) Progress {
 		p.Length = d.info.length
 	}
 	d.mu.Unlock()
-	p.Received = stats.BytesReadData.Int64()
+	p.Received = stats.BytesReadData.Int64() + d.mirrored.Load()
 	p.Peers = stats.ActivePeers
 	p.Known = len(d.node.knownPeers(d.entry))
 	p.Rate = rate.add(now, p.Received)
