@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/refs/bencode"
 )
 
 // Magnet returns the magnet link of a torrent (BEP 9) for clients of others: its infohash, and if
@@ -26,8 +27,16 @@ func Magnet(ih refs.InfoHash, name string, length int64, peers ...netip.AddrPort
 	return b.String()
 }
 
-// TorrentFile returns a torrent file (BEP 3) for clients of others: the info dictionary and nothing
-// else, since gitpeer has no trackers.
-func (i *Info) TorrentFile() []byte {
-	return append(append([]byte("d4:info"), i.bytes...), 'e')
+// TorrentFile returns a torrent file (BEP 3) for clients of others: the info dictionary and, as web
+// seeds (BEP 19, url-list), addresses at which the file lies; gitpeer has no trackers.
+func (i *Info) TorrentFile(urls ...string) []byte {
+	b := append([]byte("d4:info"), i.bytes...)
+	if len(urls) > 0 {
+		b = append(b, "8:url-listl"...)
+		for _, u := range urls {
+			b = bencode.AppendString(b, u)
+		}
+		b = append(b, 'e')
+	}
+	return append(b, 'e')
 }

@@ -24,7 +24,7 @@ type command struct {
 func commands() []*command {
 	return []*command{
 		initCommand(), idCommand(), publishCommand(), trustCommand(),
-		resolveCommand(), showCommand(), statusCommand(),
+		resolveCommand(), showCommand(), statusCommand(), exportCommand(),
 		daemonCommand(), stopCommand(), testnetCommand(), versionCommand(), helpCommand(),
 	}
 }
@@ -49,7 +49,7 @@ func overview() string {
 	b.WriteString("usage: gitpeer COMMAND [ARGUMENTS]\n\nGit hosting without a server.\n\n")
 	for _, c := range commands() {
 		if c.short != "" {
-			fmt.Fprintf(&b, "    %-9s  %s\n", c.name, c.short)
+			fmt.Fprintf(&b, "    %-13s  %s\n", c.name, c.short)
 		}
 	}
 	b.WriteString(`

@@ -18,7 +18,8 @@ with the verdict of your policy.
 
     --peer HOST:PORT ask this peer, too; may be repeated
     --json           print an object: url, number, time, object_format, head,
-                     refs, packs, magnet, mutable, signers, accepted
+                     refs, packs, magnet, mutable, signers, mirrors,
+                     accepted
 ` + progressHelp,
 		run: runShow,
 	}

@@ -195,7 +195,25 @@ type ShowResult struct {
 	Magnet       string            `json:"magnet"`            // of the snapshot itself
 	Mutable      string            `json:"mutable"`           // BEP-46 link: magnet:?xs=urn:btpk:…
 	Signers      [][]byte          `json:"signers,omitempty"` // certificates the publisher claims; not trusted
+	Mirrors      []refs.Mirror     `json:"mirrors,omitempty"` // web servers that the publisher names
 	Accepted     bool              `json:"accepted"`          // it is the last accepted snapshot of the mirror
+}
+
+// An ExportRequest asks for the files of a web mirror (refs.Mirror).
+type ExportRequest struct {
+	URL string `json:"url"`
+	Dir string `json:"dir"` // absolute; made if it is not there
+}
+
+// An ExportResult says what lies in the folder now.
+type ExportResult struct {
+	URL    string `json:"url"`
+	Dir    string `json:"dir"`
+	Number uint64 `json:"number"` // of the snapshot
+	Packs  int    `json:"packs"`  // that are there
+	Listed int    `json:"listed"` // packs of the snapshot
+	Files  int    `json:"files"`  // that were written now
+	Bytes  int64  `json:"bytes"`  // of them
 }
 
 // A RepoStatus describes one mirror.

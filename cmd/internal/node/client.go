@@ -247,6 +247,11 @@ func (c *Client) Show(ctx context.Context, r ShowRequest, p ProgressFunc) (*Show
 	return call[ShowResult](ctx, c, "show", r, p)
 }
 
+// Export writes the files of a web mirror.
+func (c *Client) Export(ctx context.Context, r ExportRequest, p ProgressFunc) (*ExportResult, error) {
+	return call[ExportResult](ctx, c, "export", r, p)
+}
+
 // Stop ends the node and waits until it has gone.
 func (c *Client) Stop(ctx context.Context) error {
 	if _, err := call[Empty](ctx, c, "stop", Empty{}, nil); err != nil {

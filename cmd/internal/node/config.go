@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,7 @@ const maxConfigBytes = 1 << 20
 //	[node]
 //	    listen = 0.0.0.0:6881        ; one UDP and TCP address for everything
 //	    seed = true                  ; serve what was fetched
+//	    mirrors = true               ; fetch from the web servers that publishers name, too
 //	[dht]
 //	    bootstrap = host:port        ; may be repeated
 //	[limit]                          ; all 0, no limit, unless said
@@ -44,12 +46,14 @@ const maxConfigBytes = 1 << 20
 //	[repo "tools"]
 //	    url = gitpeer://gp1…/tools
 //	    seed = always                ; always: outside the policy; never: not at all
+//	    mirror = https://host/path/  ; a web server that has its files; may be repeated
 //
 // GITPEER_LISTEN and GITPEER_BOOTSTRAP (a list, separated by commas) win.
 type config struct {
 	Listen    string
 	Bootstrap []string
 	Seed      bool
+	Mirrors   bool
 	Limits    limits
 	Policy    seedPolicy
 	Repos     map[refs.Address]*repoConfig
@@ -65,7 +69,8 @@ type limits struct {
 
 // A repoConfig is what a [repo] section says of one repository.
 type repoConfig struct {
-	Seed seedChoice
+	Seed    seedChoice
+	Mirrors []refs.Mirror
 }
 
 // A ConfigError is a configuration that is not understood.
@@ -134,7 +139,7 @@ func readConfig(path string) (string, error) {
 // parseConfig reads the text of a configuration file. The error is a
 // *ConfigError without a file.
 func parseConfig(text string) (*config, error) {
-	c := &config{Listen: defaultListen, Seed: true, Repos: map[refs.Address]*repoConfig{}}
+	c := &config{Listen: defaultListen, Seed: true, Mirrors: true, Repos: map[refs.Address]*repoConfig{}}
 	settings, err := trust.ParseSettings(text)
 	var bad *trust.ConfigError
 	if errors.As(err, &bad) {
@@ -164,7 +169,7 @@ func (r *configReader) set(s trust.Setting) error {
 	if s.Name != "" {
 		full = s.Section + "." + s.Name + "." + s.Key
 	}
-	if full != "dht.bootstrap" {
+	if repeats := full == "dht.bootstrap" || s.Section == "repo" && s.Key == "mirror"; !repeats {
 		if r.seen[full] {
 			return fmt.Errorf("%s is there twice", full)
 		}
@@ -212,6 +217,8 @@ func (c *config) setNode(key, value string) (err error) {
 		c.Listen = value
 	case "seed":
 		c.Seed, err = parseBool(value)
+	case "mirrors":
+		c.Mirrors, err = parseBool(value)
 	default:
 		return errUnknownKey
 	}
@@ -272,6 +279,9 @@ func (r *configReader) setRepo(s trust.Setting) error {
 	if c == nil {
 		return errors.New("the section must begin with its url")
 	}
+	if s.Key == "mirror" {
+		return c.addMirror(s.Value)
+	}
 	if s.Key != "seed" {
 		return errUnknownKey
 	}
@@ -281,6 +291,20 @@ func (r *configReader) setRepo(s trust.Setting) error {
 		return nil
 	}
 	return fmt.Errorf("%q is neither always nor never", s.Value)
+}
+
+func (c *repoConfig) addMirror(value string) error {
+	m, err := refs.ParseMirror(value)
+	switch {
+	case err != nil:
+		return err
+	case slices.Contains(c.Mirrors, m):
+		return fmt.Errorf("%s is there twice", m)
+	case len(c.Mirrors) == refs.MaxMirrors:
+		return fmt.Errorf("more than %d mirrors", refs.MaxMirrors)
+	}
+	c.Mirrors = append(c.Mirrors, m)
+	return nil
 }
 
 // repo is what the file says of a repository; nothing, if it is not in there.

@@ -19,31 +19,32 @@ func noEnv(string) string { return "" }
 
 func TestConfigErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"[node]\n\tlisten = here\n":                                 "2: node.listen",
-		"[node]\n\tcolour = red\n":                                  `2: unknown key "node.colour"`,
-		"[node]\n\n\tseed = perhaps\n":                              "3: node.seed",
-		"[node]\n\tseed = yes\n\tseed = no\n":                       "3: node.seed is there twice",
-		"[dht]\n\tbootstrap = router\n":                             "2: dht.bootstrap",
-		"[node \"x\"]\n\tseed = true\n":                             "2: section",
-		"[node\n":                                                   "1: want [section]",
-		"seed = true\n":                                             "1: a key before",
-		"[include]\n\tpath = /etc/passwd\n":                         "2: unknown key",
-		"[limit]\n\tupload = 1kk\n":                                 "2: limit.upload",
-		"[limit]\n\tupload = 100\n":                                 "less than 4k",
-		"[limit]\n\tdownload = 9999999999g\n":                       "2: limit.download",
-		"[limit]\n\tconnections = -1\n":                             "2: limit.connections",
-		"[limit]\n\tper-torrent = 70000\n":                          "up to 65536",
-		"[seed]\n\tratio = nan\n":                                   "2: seed.ratio",
-		"[seed]\n\tratio = -1\n":                                    "2: seed.ratio",
-		"[seed]\n\tratio = 1e9\n":                                   "2: seed.ratio",
-		"[seed]\n\tage = 30\n":                                      "2: seed.age",
-		"[seed]\n\tage = 99999w\n":                                  "2: seed.age",
-		"[seed]\n\tsize = much\n":                                   "2: seed.size",
-		"[repo]\n\turl = " + someURL + "\n":                         "2: want [repo",
-		"[repo \"a\"]\n\tseed = never\n":                            "2: repo.a.seed: the section must begin",
-		"[repo \"a\"]\n\turl = gitpeer://alice/x\n":                 "2: repo.a.url",
-		"[repo \"a\"]\n\turl = " + someURL + "\n\tx = y":            `3: unknown key "repo.a.x"`,
-		"[repo \"a\"]\n\turl = " + someURL + "\n\tseed = perhaps\n": "neither always nor never",
+		"[node]\n\tlisten = here\n":                                    "2: node.listen",
+		"[node]\n\tcolour = red\n":                                     `2: unknown key "node.colour"`,
+		"[node]\n\n\tseed = perhaps\n":                                 "3: node.seed",
+		"[node]\n\tseed = yes\n\tseed = no\n":                          "3: node.seed is there twice",
+		"[dht]\n\tbootstrap = router\n":                                "2: dht.bootstrap",
+		"[node \"x\"]\n\tseed = true\n":                                "2: section",
+		"[node\n":                                                      "1: want [section]",
+		"seed = true\n":                                                "1: a key before",
+		"[include]\n\tpath = /etc/passwd\n":                            "2: unknown key",
+		"[limit]\n\tupload = 1kk\n":                                    "2: limit.upload",
+		"[limit]\n\tupload = 100\n":                                    "less than 4k",
+		"[limit]\n\tdownload = 9999999999g\n":                          "2: limit.download",
+		"[limit]\n\tconnections = -1\n":                                "2: limit.connections",
+		"[limit]\n\tper-torrent = 70000\n":                             "up to 65536",
+		"[seed]\n\tratio = nan\n":                                      "2: seed.ratio",
+		"[seed]\n\tratio = -1\n":                                       "2: seed.ratio",
+		"[seed]\n\tratio = 1e9\n":                                      "2: seed.ratio",
+		"[seed]\n\tage = 30\n":                                         "2: seed.age",
+		"[seed]\n\tage = 99999w\n":                                     "2: seed.age",
+		"[seed]\n\tsize = much\n":                                      "2: seed.size",
+		"[repo]\n\turl = " + someURL + "\n":                            "2: want [repo",
+		"[repo \"a\"]\n\tseed = never\n":                               "2: repo.a.seed: the section must begin",
+		"[repo \"a\"]\n\turl = gitpeer://alice/x\n":                    "2: repo.a.url",
+		"[repo \"a\"]\n\turl = " + someURL + "\n\tmirror = ftp://x/\n": "3: repo.a.mirror",
+		"[repo \"a\"]\n\turl = " + someURL + "\n\tx = y":               `3: unknown key "repo.a.x"`,
+		"[repo \"a\"]\n\turl = " + someURL + "\n\tseed = perhaps\n":    "neither always nor never",
 		"[repo \"a\"]\n\turl = " + someURL + "\n[repo \"b\"]\n\turl = " + someURL + "\n": "4: repo.b.url: another section",
 	} {
 		path := filepath.Join(t.TempDir(), "config")
@@ -66,9 +67,9 @@ func TestConfigErrors(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config")
-	text := "# mine\n[node]\n\tlisten = 192.0.2.1:7\n\tseed = no\n[dht]\n\tbootstrap = a:1\n\tbootstrap = b:2 ; two\n" +
+	text := "# mine\n[node]\n\tlisten = 192.0.2.1:7\n\tseed = no\n\tmirrors = off\n[dht]\n\tbootstrap = a:1\n\tbootstrap = b:2 ; two\n" +
 		"[limit]\n\tupload = 500k\n\tdownload = 2M\n\tconnections = 100\n\tper-torrent = 20\n\thalf-open = 10\n" +
-		"[seed]\n\tratio = 2.5\n\tsize = 20g\n\tage = 2w\n[repo \"tools\"]\n\turl = " + someURL + "\n\tseed = always\n"
+		"[seed]\n\tratio = 2.5\n\tsize = 20g\n\tage = 2w\n[repo \"tools\"]\n\turl = " + someURL + "\n\tseed = always\n\tmirror = https://a.example/\n\tmirror = http://10.0.0.1:81/x/\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +80,10 @@ func TestConfig(t *testing.T) {
 	a, _ := refs.ParseAddress(someURL)
 	want := &config{
 		Listen: "127.0.0.1:0", Bootstrap: []string{"a:1", "b:2"},
-		Limits: limits{Upload: 500 << 10, Download: 2 << 20, Connections: 100, PerTorrent: 20, HalfOpen: 10},
-		Policy: seedPolicy{Ratio: 2.5, Size: 20 << 30, Age: 14 * 24 * time.Hour},
-		Repos:  map[refs.Address]*repoConfig{a: {Seed: seedAlways}},
+		Mirrors: false,
+		Limits:  limits{Upload: 500 << 10, Download: 2 << 20, Connections: 100, PerTorrent: 20, HalfOpen: 10},
+		Policy:  seedPolicy{Ratio: 2.5, Size: 20 << 30, Age: 14 * 24 * time.Hour},
+		Repos:   map[refs.Address]*repoConfig{a: {Seed: seedAlways, Mirrors: []refs.Mirror{"https://a.example/", "http://10.0.0.1:81/x/"}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("loadConfig = %+v, want %+v", got, want)

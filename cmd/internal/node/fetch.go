@@ -160,6 +160,7 @@ func (f *fetching) install(ctx context.Context, swarmed *swarmFetch, next *state
 		return nil, err
 	}
 	defer q.remove()
+	swarmed.learn(next.Snapshot)
 	packs, err := swarmed.packs(ctx, q, next)
 	if err != nil {
 		return f.unreachable(ctx, err)

@@ -203,7 +203,7 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 	if err := p.preflight(ctx); err != nil {
 		return nil, err
 	}
-	if p.was != nil && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) {
+	if p.was != nil && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) && slices.Equal(p.was.Snapshot.Mirrors, p.node.publicMirrors(m.addr)) {
 		return p.renew(ctx)
 	}
 	if p.was != nil {
@@ -296,6 +296,7 @@ func (p *publication) snapshot(list []refs.Ref, head refs.Name, made []*madePack
 	s := &refs.Snapshot{
 		Repository: p.mirror.addr, Number: 1, Time: time.Now().UTC().Truncate(time.Second),
 		ObjectFormat: p.work.ObjectFormat, Head: head, Refs: list, Signers: cleanSigners(p.signers),
+		Mirrors: p.node.publicMirrors(p.mirror.addr),
 	}
 	var packs []refs.Pack
 	if old := p.was; old != nil {

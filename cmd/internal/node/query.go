@@ -59,7 +59,7 @@ func (n *Node) show(ctx context.Context, req ShowRequest, progress ProgressFunc)
 		URL: f.mirror.addr.String(), Number: s.Number, Time: s.Time, ObjectFormat: s.ObjectFormat, Head: s.Head,
 		Refs: make([]ShowRef, len(s.Refs)), Packs: make([]ShowPack, len(s.Packs)),
 		Magnet: swarm.Magnet(st.Record.InfoHash, snapshotName(s), 0), Mutable: mutableLink(f.mirror.addr),
-		Signers: s.Signers, Accepted: f.was != nil && f.was.Record.Snapshot == st.Record.Snapshot,
+		Signers: s.Signers, Mirrors: s.Mirrors, Accepted: f.was != nil && f.was.Record.Snapshot == st.Record.Snapshot,
 	}
 	for i, p := range s.Packs {
 		res.Packs[i] = ShowPack{

@@ -72,6 +72,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	mux.Handle("POST /v1/fetch", handle(n.log, n.fetch))
 	mux.Handle("POST /v1/resolve", handle(n.log, n.resolve))
 	mux.Handle("POST /v1/show", handle(n.log, n.show))
+	mux.Handle("POST /v1/export", handle(n.log, n.export))
 	mux.Handle("POST /v1/stop", handle(n.log, func(context.Context, Empty, ProgressFunc) (*Empty, error) {
 		n.stop()
 		return &Empty{}, nil

@@ -25,8 +25,9 @@ import (
 
 // A swarmFetch gets the torrents of one snapshot from its peers.
 type swarmFetch struct {
-	f     *fetching
-	peers []netip.AddrPort
+	f       *fetching
+	peers   []netip.AddrPort
+	mirrors []swarm.Mirror
 
 	mu        sync.Mutex                 // guards what follows
 	downloads map[string]*swarm.Download // by the file they are written to
@@ -36,7 +37,26 @@ type swarmFetch struct {
 // the record names and those at the rendezvous.
 func (f *fetching) newSwarm(r *announce.Resolution) *swarmFetch {
 	peers := append(append([]netip.AddrPort{}, f.peers...), r.Peers...)
-	return &swarmFetch{f: f, peers: append(peers, f.mirror.cachedPeers()...), downloads: map[string]*swarm.Download{}}
+	s := &swarmFetch{f: f, peers: append(peers, f.mirror.cachedPeers()...), downloads: map[string]*swarm.Download{}}
+	for _, m := range f.node.config.repo(f.mirror.addr).Mirrors {
+		s.mirrors = append(s.mirrors, swarm.Mirror{URL: m, Named: true})
+	}
+	if f.was != nil {
+		s.learn(f.was.Snapshot)
+	}
+	return s
+}
+
+// learn takes the web servers that a snapshot names.
+func (s *swarmFetch) learn(snapshot *refs.Snapshot) {
+	if !s.f.node.config.Mirrors {
+		return
+	}
+	for _, m := range snapshot.Mirrors {
+		if !slices.ContainsFunc(s.mirrors, func(known swarm.Mirror) bool { return known.URL == m }) {
+			s.mirrors = append(s.mirrors, swarm.Mirror{URL: m})
+		}
+	}
 }
 
 // prefetch is how many packs are downloaded at once while one is indexed.
@@ -248,7 +268,7 @@ func (s *swarmFetch) index(ctx context.Context, q *quarantine, d packStream, p r
 
 // start begins a download and reports how it goes.
 func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage string) (*swarm.Download, error) {
-	req.Peers = s.peers
+	req.Peers, req.Mirrors = s.peers, s.mirrors
 	if s.f.node.opts.Stall != 0 {
 		req.StallTimeout = s.f.node.opts.Stall
 	}
