@@ -36,6 +36,7 @@ type Object struct {
 	OID  refs.OID
 	Kind Kind
 	Data []byte // the receiver's: it must not change afterwards
+	Size int64  // of an object whose Data was left out because it is too large; else 0
 }
 
 // ErrMissing is returned by Objects.Read, wrapped or not, for an object that
@@ -49,14 +50,15 @@ var ErrMissing = errors.New("object is missing")
 // commits.
 type Objects interface {
 	// Read returns an object. Of one that is larger than MaxObject, and for
-	// Decide of any tree or blob, Data may be left nil; Kind must be right
-	// for them to be reported well. GuixQuery reads trees and blobs.
+	// Decide of any tree or blob, Data may be left nil; Kind and Size must be
+	// right for them to be reported well. GuixQuery reads trees and blobs.
 	Read(oid refs.OID) (Object, error)
 	// Commits yields the commits that are reachable from tips and not from
 	// not, in any order, each once, and those of tips first if convenient.
 	// Ids in not that do not exist are ignored. It is a hint that makes
 	// reading fast: what it leaves out is read one by one, what it yields
-	// beyond is ignored. The sequence ends after the first error.
+	// beyond is ignored. What is larger than MaxObject is yielded as Read
+	// returns it. The sequence ends after the first error.
 	Commits(tips, not []refs.OID) iter.Seq2[Object, error]
 }
 
@@ -101,8 +103,8 @@ func (o *Object) check(format refs.ObjectFormat, want refs.OID) error {
 	if o.OID != want {
 		return &CorruptError{OID: want, Reason: fmt.Sprintf("the store answered with %q", o.OID)}
 	}
-	if len(o.Data) > MaxObject {
-		return &CorruptError{OID: want, Reason: fmt.Sprintf("larger than %d bytes", MaxObject)}
+	if size := max(int64(len(o.Data)), o.Size); size > MaxObject {
+		return &CorruptError{OID: want, Reason: fmt.Sprintf("it has %d bytes, and a commit or tag at most %d", size, MaxObject)}
 	}
 	oid, err := HashObject(format, o.Kind, o.Data)
 	if err != nil {

@@ -49,8 +49,9 @@ func (q SequoiaQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 	bad, code, why := s.check(q)
 	verdict.Code, verdict.Why = code, printable(why)
 	if bad >= 0 {
-		verdict.Commit = s.h.oid(bad)
+		verdict.Commit, s.tip = s.h.oid(bad), s.fault
 	}
+	s.tip.fill(&verdict)
 	return verdict
 }
 
@@ -60,6 +61,9 @@ type sequoia struct {
 	policies map[refs.OID]*sqPolicy // by tree; nil: no policy
 	good     map[refs.OID]bool
 	revoked  map[string]bool // fingerprints of hard-revoked certificates seen
+	by       attestation     // of the commit that is looked at
+	fault    attestation     // of the commit that is at fault
+	tip      attestation     // of the tip, which comes last, if it is authentic
 }
 
 // An sqUser is an entry of a policy.
@@ -105,6 +109,7 @@ func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 	authentic := map[int32]bool{root: true}
 	bad, code, why = fail(tip, Moved, "does not descend from the trust root")
 	for _, i := range order { // parents first
+		s.by = attestation{}
 		for _, parent := range s.h.parentsOf(i) {
 			if !authentic[parent] {
 				continue
@@ -114,10 +119,11 @@ func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 				return fail(i, objectCode(err), err.Error())
 			}
 			if c == OK {
-				authentic[i] = true
+				authentic[i], s.tip = true, s.by
 				break
 			}
 			bad, code, why = fail(i, c, w)
+			s.fault = s.by
 		}
 		if q.Each != nil {
 			told := Verdict{OID: s.h.oid(i), Rule: "sq-git"}
@@ -127,6 +133,7 @@ func (s *sequoia) check(q SequoiaQuery) (bad int32, code Code, why string) {
 					told.Code, told.Why = code, printable(why)
 				}
 			}
+			s.by.fill(&told)
 			q.Each(told)
 		}
 	}
@@ -235,6 +242,7 @@ func (s *sequoia) signer(p *sqPolicy, data []byte) (name string, code Code, why 
 	v := *s.h.verifier
 	v.policy = policy
 	_, a := v.commit(data)
+	s.by = a
 	if a.code != OK {
 		return "", a.code, a.why
 	}

@@ -232,6 +232,9 @@ func ruleText(r *ruleInfo) string {
 		string(trust.ModePublisher): "commit signatures are NOT checked; the publisher's key decides",
 	}
 	text := words[r.Mode]
+	if r.Quorum > 1 && r.Mode == string(trust.ModePublisher) {
+		text = "commit signatures are NOT checked" // one publisher's key decides nothing
+	}
 	if r.Tags == string(trust.TagsAny) && r.Mode != string(trust.ModePublisher) {
 		text += "; unsigned tags are accepted"
 	}

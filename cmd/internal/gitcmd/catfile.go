@@ -54,11 +54,12 @@ func startBatch(cmd *exec.Cmd, stdin io.WriteCloser) (*Batch, error) {
 type Object struct {
 	OID  refs.OID
 	Kind string // "commit", "tree", "blob" or "tag"
-	Data []byte
+	Data []byte // nil of one that is too large
+	Size int64
 }
 
 // Read gives one object of at most limit bytes. A larger one is an
-// ErrObjectTooLarge, of which OID and Kind are given; an absent one is an
+// ErrObjectTooLarge, of which all but Data is given; an absent one is an
 // ErrMissing.
 func (b *Batch) Read(oid refs.OID, limit int64) (*Object, error) {
 	if _, err := io.WriteString(b.stdin, string(oid)+"\n"); err != nil {
@@ -87,10 +88,12 @@ func (b *Batch) next(limit int64) (*Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("git cat-file: unexpected answer %q", line)
 	}
-	o := &Object{OID: refs.OID(fields[0]), Kind: fields[1]}
+	o := &Object{OID: refs.OID(fields[0]), Kind: fields[1], Size: size}
 	if size > limit {
-		_, err := io.CopyN(io.Discard, b.stdout, size+1)
-		return o, errors.Join(fmt.Errorf("%w: %s has %d bytes", ErrObjectTooLarge, o.OID, size), err)
+		if _, err := io.CopyN(io.Discard, b.stdout, size+1); err != nil {
+			return nil, failure(b.cmd, b.stderr, err)
+		}
+		return o, fmt.Errorf("%w: %s has %d bytes", ErrObjectTooLarge, o.OID, size)
 	}
 	o.Data = make([]byte, size)
 	if _, err := io.ReadFull(b.stdout, o.Data); err != nil {
@@ -112,7 +115,8 @@ func (b *Batch) Close() error {
 }
 
 // Commits calls yield with every commit that tips reach and bases do not,
-// newest first, until it returns false. Commits above limit bytes are an error.
+// newest first, until it returns false. Commits above limit bytes come without
+// their content.
 func (r Repo) Commits(ctx context.Context, tips, bases []refs.OID, limit int64, yield func(*Object) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -138,6 +142,9 @@ func (r Repo) Commits(ctx context.Context, tips, bases []refs.OID, limit int64, 
 		o, err := b.next(limit)
 		if err == io.EOF {
 			break
+		}
+		if errors.Is(err, ErrObjectTooLarge) {
+			err = nil
 		}
 		if err != nil || !yield(o) {
 			cancel()

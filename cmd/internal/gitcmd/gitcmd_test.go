@@ -220,6 +220,16 @@ func TestCommits(t *testing.T) {
 	if err := r.repo().Commits(t.Context(), oids[29:], nil, 1<<20, func(*Object) bool { seen++; return seen < 3 }); err != nil || seen != 3 {
 		t.Errorf("Commits that is told to stop: %d seen, %v, want 3", seen, err)
 	}
+	large := 0
+	err = r.repo().Commits(t.Context(), oids[29:], nil, 10, func(o *Object) bool {
+		if o.Data == nil && o.Size > 10 {
+			large++
+		}
+		return true
+	})
+	if err != nil || large != 30 {
+		t.Errorf("Commits of more than 10 bytes: %d, %v, want all 30 without their content", large, err)
+	}
 	if err := r.repo().Commits(t.Context(), []refs.OID{refs.OID(strings.Repeat("1", 40))}, nil, 1<<20, func(*Object) bool { return true }); err == nil {
 		t.Error("Commits from a missing tip: no error")
 	}

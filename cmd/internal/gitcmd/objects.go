@@ -40,7 +40,7 @@ func (s *Objects) Read(oid refs.OID) (trust.Object, error) {
 	case errors.Is(err, ErrMissing):
 		return trust.Object{OID: oid}, trust.ErrMissing
 	case errors.Is(err, ErrObjectTooLarge):
-		return trust.Object{OID: oid, Kind: trust.Kind(o.Kind)}, nil
+		return trust.Object{OID: oid, Kind: trust.Kind(o.Kind), Size: o.Size}, nil
 	case err != nil:
 		return trust.Object{}, s.failed(err)
 	}
@@ -58,6 +58,9 @@ func (s *Objects) Commits(tips, not []refs.OID) iter.Seq2[trust.Object, error] {
 		}
 		not = except(not, missing)
 		err = s.repo.Commits(s.ctx, tips, not, trust.MaxObject, func(o *Object) bool {
+			if o.Data == nil {
+				return yield(trust.Object{OID: o.OID, Kind: trust.Kind(o.Kind), Size: o.Size}, nil)
+			}
 			return yield(trust.Object{OID: o.OID, Kind: trust.Kind(o.Kind), Data: o.Data}, nil)
 		})
 		if err != nil {
