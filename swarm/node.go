@@ -38,6 +38,9 @@ type Config struct {
 	// those of one torrent, 0 for [DefaultConnectionsPerTorrent]; HalfOpen those that are being
 	// made, 0 for [DefaultHalfOpen].
 	Connections, ConnectionsPerTorrent, HalfOpen int
+	// LocalDiscovery asks the local networks for peers of what is downloaded, and answers others
+	// (BEP 14), unless Listen is on loopback.
+	LocalDiscovery bool
 
 	// For tests of one transport.
 	noTCP, noUTP bool
@@ -178,6 +181,9 @@ func (n *Node) start(cfg Config) error {
 	}
 	n.work.Go(func() { n.announceLoop(n.ctx) })
 	n.work.Go(n.idleLoop)
+	if cfg.LocalDiscovery {
+		n.startLSD()
+	}
 	return nil
 }
 

@@ -31,6 +31,7 @@ const maxConfigBytes = 1 << 20
 //	    listen = 0.0.0.0:6881        ; one UDP and TCP address for everything
 //	    seed = true                  ; serve what was fetched
 //	    mirrors = true               ; fetch from the web servers that publishers name, too
+//	    lsd = true                   ; ask the local network for peers (BEP 14)
 //	[dht]
 //	    bootstrap = host:port        ; may be repeated
 //	[limit]                          ; all 0, no limit, unless said
@@ -54,6 +55,7 @@ type config struct {
 	Bootstrap []string
 	Seed      bool
 	Mirrors   bool
+	LSD       bool
 	Limits    limits
 	Policy    seedPolicy
 	Repos     map[refs.Address]*repoConfig
@@ -139,7 +141,7 @@ func readConfig(path string) (string, error) {
 // parseConfig reads the text of a configuration file. The error is a
 // *ConfigError without a file.
 func parseConfig(text string) (*config, error) {
-	c := &config{Listen: defaultListen, Seed: true, Mirrors: true, Repos: map[refs.Address]*repoConfig{}}
+	c := &config{Listen: defaultListen, Seed: true, Mirrors: true, LSD: true, Repos: map[refs.Address]*repoConfig{}}
 	settings, err := trust.ParseSettings(text)
 	var bad *trust.ConfigError
 	if errors.As(err, &bad) {
@@ -217,6 +219,8 @@ func (c *config) setNode(key, value string) (err error) {
 		c.Listen = value
 	case "seed":
 		c.Seed, err = parseBool(value)
+	case "lsd":
+		c.LSD, err = parseBool(value)
 	case "mirrors":
 		c.Mirrors, err = parseBool(value)
 	default:

@@ -119,6 +119,7 @@ func (n *Node) swarmConfig() swarm.Config {
 		Listen: c.Listen, Bootstrap: c.Bootstrap, StateDir: n.home.stateDir(), Logger: n.log,
 		UploadRate: c.Limits.Upload, DownloadRate: c.Limits.Download,
 		Connections: c.Limits.Connections, ConnectionsPerTorrent: c.Limits.PerTorrent, HalfOpen: c.Limits.HalfOpen,
+		LocalDiscovery: c.LSD,
 	}
 }
 
