@@ -207,6 +207,67 @@ func TestA30WrongID(t *testing.T) {
 	w.want(p, pins, w.publish(branch("main", w.commit(alice, day(3), id))), "main", Malformed)
 }
 
+// TestA19RewindByDeletion: a branch that is left out of one snapshot cannot come
+// back in the next at a commit that does not contain what was accepted.
+func TestA19RewindByDeletion(t *testing.T) {
+	w, p, pins, _, tip, alice := published(t)
+	next := w.commit(alice, day(2), tip)
+	pins = w.accept(p, pins, w.publish(branch("main", next), branch("dev", tip)))
+	pins = w.accept(p, pins, w.publish(branch("dev", tip)))
+	pins, err := ParsePins(pins.Format())
+	if err != nil || pins.Gone["refs/heads/main"] != next {
+		t.Fatalf("pins = %+v, %v; want main remembered at %s", pins, err, next)
+	}
+	later := w.accept(p, pins, w.publish(branch("dev", next)))
+	for _, pins := range []*Pins{pins, later, later.WithoutCache()} {
+		if v := w.want(p, pins, w.publish(branch("main", tip), branch("dev", next)), "main", Moved); !strings.Contains(v.Hint, "ALLOW_REWIND") {
+			t.Errorf("hint = %q, want it to name the way to allow it", v.Hint)
+		}
+		w.want(p, pins, w.publish(branch("main", w.commit(alice, day(3), tip)), branch("dev", next)), "main", Moved)
+		w.want(p, pins, w.publish(branch("main", next), branch("dev", next)), "main", OK)
+		w.want(p, pins, w.publish(branch("main", w.commit(alice, day(3), next)), branch("dev", next)), "main", OK)
+	}
+	back := w.accept(p.WithRewind(), later, w.publish(branch("main", tip), branch("dev", next)))
+	if len(back.Gone) != 0 {
+		t.Errorf("gone = %v after main came back, want none", back.Gone)
+	}
+	w.want(p, back, w.publish(branch("main", next), branch("dev", next)), "main", OK)
+	// What is remembered is bounded.
+	later.Gone = make(map[refs.Name]refs.OID)
+	for i := range maxGone {
+		later.Gone[refs.Name("refs/heads/x"+strconv.Itoa(i))] = tip
+	}
+	w.accept(p, later, w.publish(branch("dev", next)))
+	d := Decide(p, later, w.publish(), w.objects, now)
+	if v := d.Verdicts; len(v) != 1 || v[0].Code != Moved || !strings.Contains(v[0].Hint, "ALLOW_REWIND") {
+		t.Errorf("one branch more is %+v, want moved", v)
+	}
+	if kept := w.accept(p.WithRewind(), later, w.publish()); len(kept.Gone) != 0 {
+		t.Errorf("%d are kept, want none", len(kept.Gone))
+	}
+}
+
+// TestA18TipDescends: in mode tip as well, where trust.conf names an introduction.
+func TestA18TipDescends(t *testing.T) {
+	w := newWorld(t)
+	alice := newPerson(t, "alice")
+	w.signer(alice)
+	head := w.conf.String()
+	root := w.commit(nil, day(1))
+	foreign := w.commit(alice, day(2)) // of another project
+	middle := w.commit(nil, day(2), root)
+	for conf, want := range map[string]Code{"introduction = " + string(root): Moved, "good = " + string(root): OK} {
+		w.conf.Reset()
+		w.conf.WriteString(head)
+		w.repo(conf)
+		w.rule("tip", "ref = refs/*", "mode = tip", "signers = alice")
+		p := w.policy()
+		w.want(p, nil, w.publish(branch("main", w.commit(alice, day(3), middle))), "main", OK)
+		w.want(p, nil, w.publish(branch("main", foreign)), "main", want)
+		w.want(p, nil, w.publish(w.tag(alice, "v1", day(3), foreign)), "v1", want)
+	}
+}
+
 // TestA40ChainLaunders: in mode chain, what was accepted once is remembered with
 // its first parents alone. What it merged cannot become a branch of its own.
 func TestA40ChainLaunders(t *testing.T) {

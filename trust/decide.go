@@ -27,6 +27,7 @@ type Decision struct {
 	snapshot     *refs.Snapshot
 	introduction []refs.OID
 	pins         map[refs.Name]Pin
+	gone         map[refs.Name]refs.OID
 	auth         []Authenticated
 	previous     *Pins
 	now          time.Time
@@ -80,7 +81,7 @@ func (a Accepted) Pins(r *Received) *Pins {
 	p := &Pins{
 		Repository: a.d.snapshot.Repository, Seq: r.Seq, Value: r.ValueDigest(),
 		Number: a.d.snapshot.Number, Snapshot: r.Record.Snapshot, Seen: a.d.now.UTC().Truncate(time.Second),
-		Introduction: a.d.introduction, Refs: a.d.pins, Authenticated: a.d.auth,
+		Introduction: a.d.introduction, Refs: a.d.pins, Gone: a.d.gone, Authenticated: a.d.auth,
 	}
 	if a.d.previous != nil && a.d.previous.Seen.After(p.Seen) {
 		p.Seen = a.d.previous.Seen
@@ -350,21 +351,21 @@ func (j *judge) pinned(g *group) {
 // forward refuses branches that do not continue what was accepted.
 func (j *judge) forward(g *group) {
 	for _, c := range g.refs {
-		pin, ok := j.pins.pin(c.ref.Name)
-		if !ok || c.settled() || c.ref.Name.IsTag() || pin.OID == c.ref.OID {
+		floor, ok := j.pins.floor(c.ref.Name)
+		if !ok || c.settled() || c.ref.Name.IsTag() || floor == c.ref.OID {
 			continue
 		}
 		if g.rule.Rewind {
 			continue
 		}
-		ancestor, err := j.history.isAncestor(pin.OID, c.ref.OID)
+		ancestor, err := j.history.isAncestor(floor, c.ref.OID)
 		switch {
 		case j.scope.policy.rewind:
 			j.rewound = j.rewound || !ancestor
 		case err != nil:
 			c.refuse(objectCode(err), "its history cannot be read: "+err.Error())
 		case !ancestor:
-			c.refuse(Moved, fmt.Sprintf("it no longer contains %s, which was accepted before", pin.OID))
+			c.refuse(Moved, fmt.Sprintf("it no longer contains %s, which was accepted before", floor))
 			c.verdict.Hint = "GITPEER_ALLOW_REWIND=1 git fetch"
 		}
 	}
@@ -376,20 +377,7 @@ func (j *judge) decision(candidates []*candidate, introduction []refs.OID) *Deci
 	for _, c := range candidates {
 		d.Verdicts = append(d.Verdicts, c.verdict)
 	}
-	if j.pins != nil {
-		for _, name := range slices.Sorted(maps.Keys(j.pins.Refs)) {
-			if _, ok := j.snapshot.Lookup(name); ok {
-				continue
-			}
-			gone := Verdict{Ref: name, OID: j.pins.Refs[name].OID, Why: "the publisher no longer lists it"}
-			if name.IsTag() {
-				gone.Code, gone.Hint = Moved, j.moved()
-				d.Verdicts = append(d.Verdicts, gone)
-			} else {
-				d.Notices = append(d.Notices, gone)
-			}
-		}
-	}
+	j.missed(d)
 	var tips []refs.OID
 	for _, g := range j.groups {
 		for _, c := range g.refs {
@@ -420,6 +408,41 @@ func (j *judge) decision(candidates []*candidate, introduction []refs.OID) *Deci
 		d.auth = d.auth[:maxAuthenticated]
 	}
 	return d
+}
+
+// missed reports what is pinned and no longer listed, and keeps where branches
+// were: see Pins.floor.
+func (j *judge) missed(d *Decision) {
+	if j.pins == nil {
+		return
+	}
+	d.gone = make(map[refs.Name]refs.OID)
+	for name, oid := range j.pins.Gone {
+		if _, ok := j.snapshot.Lookup(name); !ok {
+			d.gone[name] = oid
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.pins.Refs)) {
+		if _, ok := j.snapshot.Lookup(name); ok {
+			continue
+		}
+		gone := Verdict{Ref: name, OID: j.pins.Refs[name].OID, Why: "the publisher no longer lists it"}
+		if name.IsTag() {
+			gone.Code, gone.Hint = Moved, j.moved()
+			d.Verdicts = append(d.Verdicts, gone)
+			continue
+		}
+		d.Notices = append(d.Notices, gone)
+		d.gone[name] = gone.OID
+	}
+	switch {
+	case len(d.gone) <= maxGone:
+	case j.scope.policy.rewind:
+		d.gone = nil
+	default:
+		d.Verdicts = append(d.Verdicts, Verdict{Code: Moved, Hint: "GITPEER_ALLOW_REWIND=1 git fetch    # forgets where they were",
+			Why: fmt.Sprintf("%d branches that were accepted are no longer listed, more than %d", len(d.gone), maxGone)})
+	}
 }
 
 // describe names the refs of a group for people.

@@ -109,7 +109,8 @@
 // A publisher, or a thief of its key, can show different readers different
 // valid snapshots as long as they do not compare, can point a branch at any
 // descendant that signers signed, and can stay silent. It cannot add a commit
-// under all, move a tag, or go back; under a quorum it can only stay silent.
+// under all, move a tag, or go back, not even by leaving a branch out for a
+// while; under a quorum it can only stay silent.
 //
 // A signer can write whatever the rules let them write, and backdate within a
 // day of the history they build on, or to any time on a branch that starts

@@ -16,6 +16,7 @@ import (
 const (
 	maxPins          = 64 << 20 // bytes: 100 000 refs of 400 bytes, and as much again
 	maxAuthenticated = 512      // tips kept, over all rules
+	maxGone          = 10_000   // branches that are gone; more are refused
 )
 
 // A Pin is what was accepted for one ref.
@@ -45,7 +46,8 @@ type Pins struct {
 	Seen          time.Time   // the latest time at which anything was accepted; never goes back
 	Introduction  []refs.OID  // sorted; see ModeAll
 	Refs          map[refs.Name]Pin
-	Authenticated []Authenticated // sorted by rule, then id
+	Gone          map[refs.Name]refs.OID // branches that are no longer listed: where they were
+	Authenticated []Authenticated        // sorted by rule, then id
 }
 
 const pinsHeader = "gitpeer-pins v1"
@@ -61,6 +63,9 @@ func (p *Pins) Format() []byte {
 	for _, name := range slices.Sorted(maps.Keys(p.Refs)) {
 		pin := p.Refs[name]
 		fmt.Fprintf(&b, "ref %s %s %s %s\n", pin.OID, name, orDash(string(pin.Peeled)), orDash(digestText(pin.Rule)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Gone)) {
+		fmt.Fprintf(&b, "gone %s %s\n", p.Gone[name], name)
 	}
 	sorted := slices.SortedFunc(slices.Values(p.Authenticated), compareAuthenticated)
 	for _, a := range slices.CompactFunc(sorted, func(a, b Authenticated) bool { return a.Rule == b.Rule && a.OID == b.OID }) {
@@ -147,6 +152,8 @@ func (p *Pins) parseLine(n int, line string) (err error) {
 		p.Introduction = append(p.Introduction, oid)
 	case "ref":
 		err = p.parseRef(strings.Split(value, " "))
+	case "gone":
+		err = p.parseGone(strings.Split(value, " "))
 	case "authenticated":
 		err = p.parseAuthenticated(strings.Split(value, " "))
 	default:
@@ -187,6 +194,22 @@ func (p *Pins) parseRef(fields []string) error {
 	}
 	p.Refs[name] = pin
 	return nil
+}
+
+func (p *Pins) parseGone(fields []string) error {
+	if len(fields) != 2 {
+		return malformed("want gone <id> <name>")
+	}
+	oid, err := anyOID(fields[0])
+	if err != nil {
+		return err
+	}
+	name, err := refs.ParseName(fields[1])
+	if p.Gone == nil {
+		p.Gone = make(map[refs.Name]refs.OID)
+	}
+	p.Gone[name] = oid
+	return err
 }
 
 func (p *Pins) parseAuthenticated(fields []string) error {
@@ -234,6 +257,19 @@ func (p *Pins) authenticated(rule refs.Digest) []Authenticated {
 		}
 	}
 	return found
+}
+
+// floor returns the commit that a branch may not fall behind, also if it was gone
+// in between: else to leave it out once would be a way to take it back.
+func (p *Pins) floor(name refs.Name) (refs.OID, bool) {
+	if pin, ok := p.pin(name); ok {
+		return pin.OID, true
+	}
+	if p == nil {
+		return "", false
+	}
+	oid, ok := p.Gone[name]
+	return oid, ok
 }
 
 // pin returns what was accepted for a ref.

@@ -297,7 +297,7 @@ type scope struct {
 	policy  *Policy
 	repo    *Repo   // never nil; empty if only the publisher is known
 	rules   []*Rule // of the repository
-	general []*Rule // of the publisher: asked when no rule of the repository matches
+	general []*Rule // of the publisher, if the repository has no entry of its own
 }
 
 // scope returns the part of the policy for an address, nil if it is unknown.

@@ -61,6 +61,9 @@ func (j *judge) authenticateTips(g *group) {
 		default:
 			j.judgeCommit(g, c, c.commit)
 		}
+		if g.rule.Mode == ModeTip && !c.settled() {
+			j.descends(c)
+		}
 		if !c.settled() {
 			accepted = append(accepted, c.commit)
 		} else if c.ref.Name.IsTag() && c.commit != "" && c.verdict.Code != Internal {
@@ -76,6 +79,26 @@ func (j *judge) authenticateTips(g *group) {
 			c.verdict = Verdict{Ref: c.ref.Name, OID: c.ref.OID, Rule: g.rule.Name}
 		}
 	}
+}
+
+// descends refuses a tip that is of another history than the introduction that
+// trust.conf names. One that was pinned is of other refs, and says nothing here.
+func (j *judge) descends(c *candidate) {
+	introduction := j.scope.repo.Introduction
+	if len(introduction) == 0 || c.commit == "" {
+		return
+	}
+	for _, oid := range introduction {
+		ok, err := j.history.isAncestor(oid, c.commit)
+		if err != nil {
+			c.refuse(objectCode(err), "its history cannot be read: "+err.Error())
+			return
+		}
+		if ok {
+			return
+		}
+	}
+	c.refuse(Moved, "it does not descend from the introduction")
 }
 
 // judgeCommit judges one commit by itself.
