@@ -9,6 +9,8 @@ require (
 	github.com/anacrolix/torrent v1.61.0
 	github.com/anacrolix/utp v0.1.0
 	github.com/go-git/go-git/v5 v5.19.3
+	github.com/huin/goupnp v1.3.1
+	github.com/jackpal/go-nat-pmp v1.1.0
 	github.com/pjbgf/sha1cd v0.7.0
 	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/crypto v0.58.0
