@@ -42,7 +42,8 @@ type FetchRequest struct {
 	Mirrors []Mirror
 	// Progress is called at most five times a second, never at the same time, and once at the end.
 	Progress func(Progress)
-	// StallTimeout ends a fetch that receives nothing for so long; 0 is [DefaultStallTimeout].
+	// StallTimeout ends a fetch that receives nothing for so long; 0 is [DefaultStallTimeout]. One
+	// that is connected to nobody ends after 20 seconds.
 	StallTimeout time.Duration
 }
 
@@ -92,9 +93,23 @@ type NoPeersError struct {
 	Waited   time.Duration
 }
 
+// maxTriedShown is how many addresses an error repeats.
+const maxTriedShown = 4
+
 func (e *NoPeersError) Error() string {
-	text := fmt.Sprintf("no peer for torrent %s after %s (%d addresses tried, %d DHT nodes asked)",
-		e.InfoHash, e.Waited.Round(time.Millisecond), len(e.Tried), e.Nodes)
+	tried := ""
+	for i, a := range e.Tried {
+		if i == maxTriedShown {
+			tried += " …"
+			break
+		}
+		tried += " " + a.String()
+	}
+	if tried != "" {
+		tried = ":" + tried
+	}
+	text := fmt.Sprintf("no peer for torrent %s after %s (%d addresses tried%s, %d DHT nodes asked)",
+		e.InfoHash, e.Waited.Round(time.Millisecond), len(e.Tried), tried, e.Nodes)
 	for _, err := range e.Mirrors {
 		text += "; " + err.Error()
 	}

@@ -154,8 +154,8 @@ func TestLSDBounds(t *testing.T) {
 
 // TestLSDMulticast uses real multicast, on the address in GITPEER_TEST_LAN of a network namespace:
 //
-//	unshare -n sh -c 'ip link set lo up; ip link add d0 type dummy; ip addr add 10.9.0.1/24 dev d0;
-//	    ip link set d0 up multicast on; GITPEER_TEST_LAN=10.9.0.1 go test -run LSDMulticast ./swarm'
+//	unshare -n sh -c 'ip link set lo up; ip link add v0 type veth peer name v1; ip addr add 10.9.0.1/24 dev v0;
+//	    ip link set v0 up; ip link set v1 up; GITPEER_TEST_LAN=10.9.0.1 go test -run LSDMulticast ./swarm'
 func TestLSDMulticast(t *testing.T) {
 	addr := os.Getenv("GITPEER_TEST_LAN")
 	if addr == "" {

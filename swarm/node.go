@@ -41,6 +41,8 @@ type Config struct {
 	// LocalDiscovery asks the local networks for peers of what is downloaded, and answers others
 	// (BEP 14), unless Listen is on loopback.
 	LocalDiscovery bool
+	// MapPort asks the router to forward the port, unless Listen is on loopback or a public address.
+	MapPort bool
 
 	// For tests of one transport.
 	noTCP, noUTP bool
@@ -95,7 +97,8 @@ type Node struct {
 	entries  map[refs.InfoHash]*entry
 	offers   map[refs.InfoHash]*offer
 	conns    map[*torrent.PeerConn]*peerConn
-	nextSeed time.Time // when the next seed may be announced
+	mapped   netip.AddrPort // where a router forwards to us
+	nextSeed time.Time      // when the next seed may be announced
 }
 
 // An entry is one torrent of the node.
@@ -117,7 +120,7 @@ type entry struct {
 	dropped bool
 }
 
-// Listen starts a node. It uses no trackers, no port mapping and no default storage:
+// Listen starts a node. It uses no trackers and no default storage:
 // it touches only what [Node.Seed] and [Node.Fetch] name. Its context ends the start, not the node.
 func Listen(ctx context.Context, cfg Config) (*Node, error) {
 	if err := ctx.Err(); err != nil {
@@ -183,6 +186,9 @@ func (n *Node) start(cfg Config) error {
 	n.work.Go(n.idleLoop)
 	if cfg.LocalDiscovery {
 		n.startLSD()
+	}
+	if cfg.MapPort {
+		n.startMapping()
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (n *Node) announce(ctx context.Context, s *schedule) {
 	if found != nil {
 		n.foundPeers(s.hash, found.Peers)
 		if err == nil {
-			accepted, err = n.dht.Announce(ctx, found.Closest, target, n.Addr().Port())
+			accepted, err = n.dht.Announce(ctx, found.Closest, target, n.AnnouncePort())
 		}
 	}
 	n.log.Debug("announced torrent", "infohash", s.hash, "nodes", accepted, "err", err)

@@ -9,15 +9,19 @@ import (
 )
 
 // PublicAddr returns the address at which others can reach the node, as far as it knows: the one
-// it listens on, or, where that is all of the computer's, the one that DHT nodes saw its packets
-// come from, with the port it listens on. Until enough of them have said so there is none.
+// it listens on, or, where that is all of the computer's, the one at which its router forwards, or
+// the one that DHT nodes saw its packets come from, with the port it listens on. Until enough of them
+// have said so there is none.
 func (n *Node) PublicAddr() (netip.AddrPort, bool) {
 	listen := n.Addr()
+	if mapped := n.mappedAddr(); mapped.IsValid() && publicAddr(mapped.Addr()) {
+		return mapped, true
+	}
 	if !listen.Addr().IsUnspecified() {
 		return listen, true
 	}
 	seen, ok := n.dht.votes.winner()
-	return netip.AddrPortFrom(seen, listen.Port()), ok
+	return netip.AddrPortFrom(seen, n.AnnouncePort()), ok
 }
 
 // isSelf reports whether an address is our own, as far as we know.

@@ -9,6 +9,10 @@ import (
 )
 
 const (
+	// noPeersTimeout is when a download gives up that is connected to nobody: two searches in the
+	// DHT, and every known address dialled several times. With the time for the record it is
+	// within half a minute.
+	noPeersTimeout = 20 * time.Second
 	// nudgeAfter is when a download that receives nothing wakes up its connections, see nudge.
 	nudgeAfter    = 400 * time.Millisecond
 	nudgeInterval = time.Second
@@ -59,7 +63,11 @@ func (d *Download) watch(ctx context.Context) {
 			nudge = now.Add(nudgeInterval)
 			d.node.nudge(d.entry)
 		}
-		if waited := now.Sub(last); waited >= d.req.StallTimeout {
+		patience := d.req.StallTimeout
+		if p.Peers == 0 {
+			patience = min(patience, noPeersTimeout)
+		}
+		if waited := now.Sub(last); waited >= patience {
 			d.fail(d.stalled(p, waited))
 		}
 	}

@@ -31,6 +31,7 @@ const maxConfigBytes = 1 << 20
 //	    listen = 0.0.0.0:6881        ; one UDP and TCP address for everything
 //	    seed = true                  ; serve what was fetched
 //	    mirrors = true               ; fetch from the web servers that publishers name, too
+//	    portmap = true               ; have the router forward the port (NAT-PMP, UPnP)
 //	    lsd = true                   ; ask the local network for peers (BEP 14)
 //	[dht]
 //	    bootstrap = host:port        ; may be repeated
@@ -56,6 +57,7 @@ type config struct {
 	Seed      bool
 	Mirrors   bool
 	LSD       bool
+	PortMap   bool
 	Limits    limits
 	Policy    seedPolicy
 	Repos     map[refs.Address]*repoConfig
@@ -141,7 +143,7 @@ func readConfig(path string) (string, error) {
 // parseConfig reads the text of a configuration file. The error is a
 // *ConfigError without a file.
 func parseConfig(text string) (*config, error) {
-	c := &config{Listen: defaultListen, Seed: true, Mirrors: true, LSD: true, Repos: map[refs.Address]*repoConfig{}}
+	c := &config{Listen: defaultListen, Seed: true, Mirrors: true, LSD: true, PortMap: true, Repos: map[refs.Address]*repoConfig{}}
 	settings, err := trust.ParseSettings(text)
 	var bad *trust.ConfigError
 	if errors.As(err, &bad) {
@@ -221,6 +223,8 @@ func (c *config) setNode(key, value string) (err error) {
 		c.Seed, err = parseBool(value)
 	case "lsd":
 		c.LSD, err = parseBool(value)
+	case "portmap":
+		c.PortMap, err = parseBool(value)
 	case "mirrors":
 		c.Mirrors, err = parseBool(value)
 	default:

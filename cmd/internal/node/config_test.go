@@ -67,7 +67,7 @@ func TestConfigErrors(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config")
-	text := "# mine\n[node]\n\tlisten = 192.0.2.1:7\n\tseed = no\n\tmirrors = off\n\tlsd = false\n[dht]\n\tbootstrap = a:1\n\tbootstrap = b:2 ; two\n" +
+	text := "# mine\n[node]\n\tlisten = 192.0.2.1:7\n\tseed = no\n\tmirrors = off\n\tlsd = false\n\tportmap = 0\n[dht]\n\tbootstrap = a:1\n\tbootstrap = b:2 ; two\n" +
 		"[limit]\n\tupload = 500k\n\tdownload = 2M\n\tconnections = 100\n\tper-torrent = 20\n\thalf-open = 10\n" +
 		"[seed]\n\tratio = 2.5\n\tsize = 20g\n\tage = 2w\n[repo \"tools\"]\n\turl = " + someURL + "\n\tseed = always\n\tmirror = https://a.example/\n\tmirror = http://10.0.0.1:81/x/\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -119,7 +121,7 @@ func (n *Node) swarmConfig() swarm.Config {
 		Listen: c.Listen, Bootstrap: c.Bootstrap, StateDir: n.home.stateDir(), Logger: n.log,
 		UploadRate: c.Limits.Upload, DownloadRate: c.Limits.Download,
 		Connections: c.Limits.Connections, ConnectionsPerTorrent: c.Limits.PerTorrent, HalfOpen: c.Limits.HalfOpen,
-		LocalDiscovery: c.LSD,
+		LocalDiscovery: c.LSD, MapPort: c.PortMap,
 	}
 }
 
@@ -128,13 +130,33 @@ func (n *Node) swarmConfig() swarm.Config {
 func (n *Node) judgeNowAndThen(ctx context.Context) {
 	tick := time.NewTicker(judgeInterval)
 	defer tick.Stop()
+	port := n.swarm.AnnouncePort()
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 		}
+		if now := n.swarm.AnnouncePort(); now != port { // a router gave us another
+			port = now
+			n.keepAll()
+		}
 		if err := n.judgeAll(nil); err != nil {
 			n.log.Error("seeding policy", "error", err)
+		}
+	}
+}
+
+// keepAll tells the keeper of all mirrors again.
+func (n *Node) keepAll() {
+	n.mu.Lock()
+	mirrors := slices.Collect(maps.Values(n.mirrors))
+	n.mu.Unlock()
+	for _, m := range mirrors {
+		if m.current() == nil {
+			continue
+		}
+		if err := n.keep(m); err != nil {
+			n.log.Error("record is not kept", "repository", m.addr.String(), "error", err)
 		}
 	}
 }

@@ -183,7 +183,7 @@ func (n *Node) seedSnapshots(m *mirror, s *seeding, want map[refs.InfoHash]bool)
 func (n *Node) keep(m *mirror) error {
 	keep := announce.Keep{Address: m.addr, Item: m.current().Item}
 	if n.stoppedBy(m.addr) == "" {
-		keep.Port = n.swarm.Addr().Port()
+		keep.Port = n.swarm.AnnouncePort()
 	}
 	if n.own(m.addr) {
 		// A key that nobody unlocked since the node started cannot renew; the
