@@ -44,7 +44,7 @@ func runDaemon(ctx context.Context, e *env, args []string) error {
 		// allocates beside them: the usual reserve of as much again is no use.
 		debug.SetGCPercent(40)
 	}
-	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
+	log := node.NewLogger(home, e.stderr, level)
 	err = node.Run(ctx, node.Options{
 		Home: home, Getenv: os.Getenv, Log: log, Version: thisVersion().Version,
 	})

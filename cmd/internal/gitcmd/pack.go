@@ -30,6 +30,10 @@ type IndexOptions struct {
 	MaxInput int64 // bytes; 0 is no limit
 	FixThin  bool  // complete the pack from objects that are already here
 	Whole    bool  // the pack must be self-contained and connected
+
+	// What the pack is declared to hold, which bounds what git may use: see
+	// bounds. Objects 0 is no declaration.
+	Objects, Inflated, Object int64
 }
 
 // An Indexed is a pack that index-pack has taken in.
@@ -60,7 +64,7 @@ func (r Repo) IndexPack(ctx context.Context, pack io.Reader, o IndexOptions) (*I
 	}
 	cmd := r.Command(ctx, args...)
 	var out bytes.Buffer
-	err := pipe(cmd, pack, &out)
+	err := pipeWithin(cmd, o.bounds(), pack, &out)
 	var exit *exec.ExitError
 	if o.Whole && errors.As(err, &exit) && exit.ExitCode() == 1 {
 		return nil, ErrNotSelfContained

@@ -129,10 +129,13 @@ func localError(err error) *Error {
 		name       *refs.NameError
 		config     *ConfigError
 		git        *gitcmd.Error
+		room       *roomError
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return explain(trust.TryLater, errors.New("interrupted; nothing was changed"), "")
+	case errors.As(err, &room):
+		return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
 	case errors.Is(err, errOvertaken):
 		return explain(trust.TryLater, err, "run the command again")
 	case errors.Is(err, syscall.ENOSPC):

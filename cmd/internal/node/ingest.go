@@ -73,7 +73,10 @@ func (q *quarantine) ingest(ctx context.Context, pack io.Reader, in ingestSpec) 
 	})
 	g.Go(func() error {
 		var indexed *gitcmd.Indexed
-		indexed, indexErr = q.repo.IndexPack(ctx, toIndex, gitcmd.IndexOptions{MaxInput: in.Limits.Bytes, FixThin: !in.Whole, Whole: in.Whole})
+		indexed, indexErr = q.repo.IndexPack(ctx, toIndex, gitcmd.IndexOptions{
+			MaxInput: in.Limits.Bytes, FixThin: !in.Whole, Whole: in.Whole,
+			Objects: in.Limits.Objects, Inflated: in.Limits.Inflated, Object: in.Limits.Object,
+		})
 		if indexErr == nil {
 			out.Hash = indexed.Hash
 		}

@@ -191,7 +191,7 @@ func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
 		return err
 	}
 	// Made beside its place and renamed: a folder that exists is a whole mirror.
-	tmp, err := os.MkdirTemp(filepath.Dir(m.dir), ".new-*")
+	tmp, err := os.MkdirTemp(filepath.Dir(m.dir), newPrefix+"*")
 	if err != nil {
 		return err
 	}
@@ -204,10 +204,36 @@ func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
 			return err
 		}
 	}
+	if err := syncTree(tmp); err != nil {
+		return err
+	}
 	if err := os.Rename(tmp, m.dir); err != nil {
 		return err
 	}
-	return durable.SyncDir(filepath.Dir(m.dir))
+	// The folder of the publisher may be new as well.
+	return errors.Join(durable.SyncDir(filepath.Dir(m.dir)), durable.SyncDir(filepath.Dir(filepath.Dir(m.dir))))
+}
+
+// newPrefix names a mirror that is being made.
+const newPrefix = ".new-"
+
+// syncTree makes what is in a folder durable.
+func syncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return durable.SyncDir(path) // a file as well
+	})
+}
+
+// sweepNew removes the mirrors that a killed node was making.
+func sweepNew(repos string) error {
+	left, err := filepath.Glob(filepath.Join(repos, "gp1*", newPrefix+"*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
 }
 
 // load reads the accepted state.

@@ -90,6 +90,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer os.Remove(o.Home.Socket())
+	if err := sweepNew(n.home.reposDir()); err != nil {
+		n.log.Warn("unfinished mirrors are left", "error", err)
+	}
 	n.openAll(ctx)
 	if err := sweep(n.home.incoming(), time.Now()); err != nil {
 		n.log.Warn("old downloads are left", "error", err)

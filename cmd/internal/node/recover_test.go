@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/trust"
 )
 
@@ -371,5 +372,51 @@ func TestFullDisk(t *testing.T) {
 	}
 	if got := bob.fetch(url); len(got.Refs) != 1 {
 		t.Errorf("with room again: %+v, want the ref", got)
+	}
+}
+
+// Of mirrors that a killed node was making, nothing stays.
+func TestUnfinishedMirrorsAreSwept(t *testing.T) {
+	repos := t.TempDir()
+	for _, dir := range []string{"gp1x/.new-123/objects", "gp1x/tools.git/objects"} {
+		if err := os.MkdirAll(filepath.Join(repos, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sweepNew(repos); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(filepath.Join(repos, "gp1x"))
+	if err != nil || len(left) != 1 || left[0].Name() != "tools.git" {
+		t.Errorf("left are %v, %v, want the mirror alone", left, err)
+	}
+}
+
+// TestBusyTorrent has an operation that wants a torrent which another one is
+// downloading: it waits until that has ended, and then begins its own.
+func TestBusyTorrent(t *testing.T) {
+	sw, err := swarm.Listen(t.Context(), swarm.Config{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sw.Close()
+	s := &swarmFetch{f: &fetching{node: &Node{swarm: sw}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	begun := make(chan struct{})
+	var once sync.Once
+	go sw.Fetch(ctx, swarm.FetchRequest{InfoHash: refs.InfoHash{1}, File: filepath.Join(t.TempDir(), "x"),
+		Progress: func(swarm.Progress) { once.Do(func() { close(begun) }) }})
+	<-begun
+	time.AfterFunc(200*time.Millisecond, cancel)
+	_, err = s.fetchWhenFree(t.Context(), swarm.FetchRequest{InfoHash: refs.InfoHash{1}, File: filepath.Join(t.TempDir(), "y"), StallTimeout: 100 * time.Millisecond})
+	var noPeers *swarm.NoPeersError
+	if !errors.As(err, &noPeers) {
+		t.Errorf("the second download: %v, want it to have looked for peers", err)
+	}
+	ended, cancelled := context.WithCancel(t.Context())
+	cancelled()
+	if _, err := s.fetchWhenFree(ended, swarm.FetchRequest{InfoHash: refs.InfoHash{2}}); err == nil {
+		t.Error("under a context that has ended: no error")
 	}
 }

@@ -120,10 +120,12 @@ func handle[Req, Res any](log *slog.Logger, op operation[Req, Res]) http.Handler
 			return
 		}
 		w.Header().Set("Content-Type", "application/x-ndjson")
-		out := &eventWriter{w: w, flush: http.NewResponseController(w).Flush}
-		out.flush() // the headers: somebody is there
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		out := &eventWriter{w: w, control: http.NewResponseController(w), gone: cancel}
+		out.control.Flush() // the headers: somebody is there
 		defer out.beat()()
-		res, err := guarded(log, op, r.Context(), req, out.progress)
+		res, err := guarded(log, op, ctx, req, out.progress)
 		if err != nil {
 			e := asError(err)
 			log.Info("operation failed", "operation", r.URL.Path, "code", int(e.Code), "error", e.Message)
@@ -149,8 +151,9 @@ func guarded[Req, Res any](log *slog.Logger, op operation[Req, Res], ctx context
 // An eventWriter writes events one at a time. What comes after the last one,
 // from a download that is still ending, is dropped.
 type eventWriter struct {
-	w     http.ResponseWriter
-	flush func() error
+	w       http.ResponseWriter
+	control *http.ResponseController
+	gone    func() // ends the operation: nobody reads what it says
 
 	mu    sync.Mutex // guards ended, and writing
 	ended bool
@@ -193,10 +196,28 @@ func (e *eventWriter) end(ev Event) {
 	e.ended = true
 }
 
-// send writes one event. An error means that the caller has gone, which the
-// request's context says as well.
+// writeWithin is how long a caller may leave an event unread. One that was
+// stopped (Ctrl-Z) holds its operation up for so long, and then is given up.
+const writeWithin = time.Minute
+
+// send writes one event. An error means that the caller has gone, or reads no
+// more.
 func (e *eventWriter) send(ev Event) {
-	if !e.ended && json.NewEncoder(e.w).Encode(ev) == nil {
-		e.flush()
+	if e.ended {
+		return
+	}
+	err := e.control.SetWriteDeadline(time.Now().Add(writeWithin))
+	if errors.Is(err, http.ErrNotSupported) { // a test's recorder
+		err = nil
+	}
+	if err == nil {
+		err = json.NewEncoder(e.w).Encode(ev)
+	}
+	if err == nil {
+		err = e.control.Flush()
+	}
+	if err != nil {
+		e.ended = true
+		e.gone()
 	}
 }

@@ -1,10 +1,13 @@
 package node
 
 import (
+	"errors"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/trust"
@@ -95,4 +98,33 @@ func keyInAgent(t *testing.T, home Home) keys.ID {
 		t.Fatal(err)
 	}
 	return id
+}
+
+// A stoppedCaller is a connection whose other end reads no more.
+type stoppedCaller struct {
+	http.ResponseWriter
+	deadline time.Time
+}
+
+func (s *stoppedCaller) SetWriteDeadline(t time.Time) error { s.deadline = t; return nil }
+func (s *stoppedCaller) Flush()                             {}
+func (s *stoppedCaller) Write(b []byte) (int, error) {
+	if s.deadline.IsZero() {
+		return 0, errors.New("would wait for ever")
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+// TestStoppedCaller: who reads no more is waited for once, and given up.
+func TestStoppedCaller(t *testing.T) {
+	gone := 0
+	w := &stoppedCaller{}
+	e := &eventWriter{w: w, control: http.NewResponseController(w), gone: func() { gone++ }}
+	for range 3 {
+		e.progress(Progress{Stage: "x"})
+	}
+	e.end(Event{Result: Empty{}})
+	if gone != 1 || time.Until(w.deadline) > writeWithin {
+		t.Errorf("given up %d times, deadline in %v, want once", gone, time.Until(w.deadline))
+	}
 }

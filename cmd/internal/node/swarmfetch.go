@@ -31,13 +31,15 @@ type swarmFetch struct {
 
 	mu        sync.Mutex                 // guards what follows
 	downloads map[string]*swarm.Download // by the file they are written to
+	wanted    map[refs.InfoHash]int      // downloads that look for more peers
+	endSearch context.CancelFunc         // of the search, while anything is wanted
 }
 
 // newSwarm gathers who may have a snapshot: the peers the caller named, those
 // the record names and those at the rendezvous.
 func (f *fetching) newSwarm(r *announce.Resolution) *swarmFetch {
 	peers := append(append([]netip.AddrPort{}, f.peers...), r.Peers...)
-	s := &swarmFetch{f: f, peers: append(peers, f.mirror.cachedPeers()...), downloads: map[string]*swarm.Download{}}
+	s := &swarmFetch{f: f, peers: append(peers, f.mirror.cachedPeers()...), downloads: map[string]*swarm.Download{}, wanted: map[refs.InfoHash]int{}}
 	for _, m := range f.node.config.repo(f.mirror.addr).Mirrors {
 		s.mirrors = append(s.mirrors, swarm.Mirror{URL: m, Named: true})
 	}
@@ -193,6 +195,9 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 			return err
 		}
 	}
+	if err := checkRoom(s.f.node.home.incoming(), todo, freeBytes); err != nil {
+		return err
+	}
 	started := make(chan packStream, prefetch)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -272,7 +277,12 @@ func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage st
 	if s.f.node.opts.Stall != 0 {
 		req.StallTimeout = s.f.node.opts.Stall
 	}
+	ctx, slow := context.WithCancelCause(ctx)
+	var watch pace
 	req.Progress = func(p swarm.Progress) {
+		if err := watch.observe(req.InfoHash, time.Now(), p); err != nil {
+			slow(err)
+		}
 		if stage == "" { // goes along with something else
 			return
 		}
@@ -291,16 +301,17 @@ func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage st
 	if err := os.Chmod(req.File, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	looking, found := context.WithCancel(ctx)
-	go s.findPeers(looking, req.InfoHash)
-	d, err := s.f.node.swarm.Fetch(ctx, req)
+	s.find(req.InfoHash)
+	d, err := s.fetchWhenFree(ctx, req)
 	if err != nil {
-		found()
+		slow(nil)
+		s.found(req.InfoHash)
 		return nil, err
 	}
 	go func() {
 		d.Wait()
-		found()
+		slow(nil)
+		s.found(req.InfoHash)
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,13 +319,67 @@ func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage st
 	return d, nil
 }
 
+// busyWithin is how long a download waits for another one of the same torrent,
+// such as that of a witness, who is heard in this time or not at all.
+const busyWithin = 2 * hearWithin
+
+// fetchWhenFree begins a download once no other operation has one of the same
+// torrent: both would write to one file.
+func (s *swarmFetch) fetchWhenFree(ctx context.Context, req swarm.FetchRequest) (*swarm.Download, error) {
+	d, err := s.f.node.swarm.Fetch(ctx, req)
+	if !errors.Is(err, swarm.ErrBusy) {
+		return d, err
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	late := time.NewTimer(busyWithin)
+	defer late.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return nil, errorf(trust.TryLater, "run the command again", "another operation is downloading %s", req.InfoHash)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if d, err = s.f.node.swarm.Fetch(ctx, req); !errors.Is(err, swarm.ErrBusy) {
+			return d, err
+		}
+	}
+}
+
 // lookAgain is how often a download that is under way looks for more peers.
 const lookAgain = 10 * time.Second
+
+// find looks for more peers of a torrent, until it is found. All downloads of a
+// fetch share one search.
+func (s *swarmFetch) find(ih refs.InfoHash) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted[ih]++
+	if len(s.wanted) == 1 && s.wanted[ih] == 1 {
+		ctx, end := context.WithCancel(s.f.node.ctx)
+		s.endSearch = end
+		go s.findPeers(ctx)
+	}
+}
+
+// found ends the search for one torrent's peers.
+func (s *swarmFetch) found(ih refs.InfoHash) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wanted[ih]--; s.wanted[ih] <= 0 {
+		delete(s.wanted, ih)
+	}
+	if len(s.wanted) == 0 {
+		s.endSearch()
+	}
+}
 
 // findPeers looks at the rendezvous again and again until ctx ends: peers that
 // were there at first may be gone, and readers who came at the same time have
 // announced themselves since.
-func (s *swarmFetch) findPeers(ctx context.Context, ih refs.InfoHash) {
+func (s *swarmFetch) findPeers(ctx context.Context) {
 	a := s.f.mirror.addr
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -324,7 +389,14 @@ func (s *swarmFetch) findPeers(ctx context.Context, ih refs.InfoHash) {
 		case <-ctx.Done():
 			return
 		}
-		if l, err := s.f.node.swarm.DHT().Lookup(ctx, a.Publisher, a.Salt()); err == nil {
+		l, err := s.f.node.swarm.DHT().Lookup(ctx, a.Publisher, a.Salt())
+		if err != nil {
+			continue
+		}
+		s.mu.Lock()
+		wanted := slices.Collect(maps.Keys(s.wanted))
+		s.mu.Unlock()
+		for _, ih := range wanted {
 			s.f.node.swarm.AddPeers(ih, l.Peers)
 		}
 	}

@@ -24,9 +24,13 @@ type Limits struct {
 var HardLimits = Limits{
 	Bytes:    256 << 30, // ten times the largest public history
 	Objects:  200e6,
-	Inflated: 64 << 40, // delta chains make a hundred bytes of one
-	Object:   2 << 30,  // what git itself reads into one buffer on every system
+	Inflated: 64 << 40,  // delta chains make a hundred bytes of one
+	Object:   512 << 20, // whoever reads one has it in memory, and often twice
 }
+
+// minEntryBytes is the least that an entry of a pack takes: its type and size,
+// and the shortest zlib stream.
+const minEntryBytes = 1 + 8
 
 // LimitsOf are the bounds for a pack that a snapshot declares. A declaration
 // beyond the hard limits is refused before anything is downloaded.
@@ -44,7 +48,8 @@ func LimitsOf(p refs.Pack) (Limits, error) {
 			return declared, err
 		}
 	}
-	return declared, nil
+	// Memory is set aside by the count before the first entry is read.
+	return declared, limit("objects", declared.Objects, declared.Bytes/minEntryBytes)
 }
 
 // A LimitError is a pack that goes beyond what was declared or allowed.

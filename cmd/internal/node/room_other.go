@@ -1,0 +1,6 @@
+//go:build !linux && !darwin && !freebsd
+
+package node
+
+// freeBytes is not known here; a full disk is noticed when it is full.
+func freeBytes(string) (int64, bool) { return 0, false }
