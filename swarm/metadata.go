@@ -142,6 +142,7 @@ func (p *peerConn) answerMetadata(piece int64) messageVerdict {
 	if p.answered++; p.answered > maxMetadataRequests {
 		return hangUp
 	}
+	p.entry.superseed.busy(p, time.Now())
 	answer := metadataMessage{Type: metadataReject, Piece: piece}
 	var data []byte
 	if info := p.entry.store.currentInfo(); info != nil && piece >= 0 && piece < MaxInfoBytes/metadataBlock && piece*metadataBlock < int64(len(info.bytes)) {

@@ -44,8 +44,10 @@ type Config struct {
 	// MapPort asks the router to forward the port, unless Listen is on loopback or a public address.
 	MapPort bool
 
-	// For tests of one transport.
+	// For tests of one transport, and without a network.
 	noTCP, noUTP bool
+	sockets      *sockets
+	dialer       torrent.Dialer
 }
 
 // Limits of the client, where [Config] does not say otherwise. Half-open connections and dials are cheap, and a reader with a list of
@@ -97,8 +99,9 @@ type Node struct {
 	entries  map[refs.InfoHash]*entry
 	offers   map[refs.InfoHash]*offer
 	conns    map[*torrent.PeerConn]*peerConn
-	mapped   netip.AddrPort // where a router forwards to us
-	nextSeed time.Time      // when the next seed may be announced
+	mapped   netip.AddrPort    // where a router forwards to us
+	wires    map[wireKey]*wire // whose handshake is written and whose connection is not known
+	nextSeed time.Time         // when the next seed may be announced
 }
 
 // An entry is one torrent of the node.
@@ -109,6 +112,7 @@ type entry struct {
 	found     chan []byte             // metadata with the right hash, at most one
 	known     map[netip.AddrPort]bool // addresses of peers; under Node.mu
 	schedule  *schedule               // under Node.mu
+	superseed superseed               // what each peer has and is shown
 	suspended *bans                   // peers that wait for a verdict on another one
 	requests  atomic.Int64            // for blocks, under way
 	users     int                     // Seeds and Downloads; under Node.ops
@@ -130,9 +134,11 @@ func Listen(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	socks, err := listenSockets(addr)
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", addr, err)
+	socks := cfg.sockets
+	if socks == nil {
+		if socks, err = listenSockets(addr); err != nil {
+			return nil, fmt.Errorf("listening on %s: %w", addr, err)
+		}
 	}
 	n := &Node{
 		log:     cfg.Logger,
@@ -142,6 +148,7 @@ func Listen(ctx context.Context, cfg Config) (*Node, error) {
 		entries: make(map[refs.InfoHash]*entry),
 		offers:  make(map[refs.InfoHash]*offer),
 		conns:   make(map[*torrent.PeerConn]*peerConn),
+		wires:   make(map[wireKey]*wire),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -175,12 +182,16 @@ func (n *Node) start(cfg Config) error {
 	}
 	n.client.AddDhtServer(dhtPort{n.Addr()})
 	if !cfg.noTCP {
-		n.client.AddDialer(slotDialer{tcpDialer(), &n.slots})
-		n.client.AddListener(n.newDoor(n.sockets.tcp))
+		dialer := cfg.dialer
+		if dialer == nil {
+			dialer = tcpDialer()
+		}
+		n.client.AddDialer(wireDialer{slotDialer{dialer, &n.slots}, n})
+		n.client.AddListener(wireListener{n.newDoor(n.sockets.tcp), n})
 	}
 	if !cfg.noUTP {
-		n.client.AddDialer(slotDialer{utpDialer{n.sockets.utp}, &n.slots})
-		n.client.AddListener(n.newDoor(n.sockets.utp))
+		n.client.AddDialer(wireDialer{slotDialer{utpDialer{n.sockets.utp}, &n.slots}, n})
+		n.client.AddListener(wireListener{n.newDoor(n.sockets.utp), n})
 	}
 	n.work.Go(func() { n.announceLoop(n.ctx) })
 	n.work.Go(n.idleLoop)
@@ -220,6 +231,7 @@ func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 	c.Seed = true
 	c.AlwaysWantConns = true // the door has asked whether we have the torrent
 	c.DropDuplicatePeerIds = true
+	c.ExtendedHandshakeClientVersion = clientVersion
 	// Plain first: obfuscation costs a round trip. Who insists on it is accepted.
 	c.HeaderObfuscationPolicy = torrent.HeaderObfuscationPolicy{}
 	c.EstablishedConnsPerTorrent = cmp.Or(cfg.ConnectionsPerTorrent, DefaultConnectionsPerTorrent)

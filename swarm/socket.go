@@ -28,8 +28,7 @@ const (
 // the DHT (BEP 29: they cannot be confused, a DHT message begins with "d").
 type sockets struct {
 	tcp net.Listener
-	udp *net.UDPConn
-	utp *utp.Socket
+	utp *utp.Socket // nil in tests without it
 	dht *packetQueue
 }
 
@@ -53,8 +52,7 @@ func listenSockets(addr netip.AddrPort) (*sockets, error) {
 }
 
 func newSockets(tcp net.Listener, udp *net.UDPConn) (*sockets, error) {
-	s := &sockets{tcp: tcp, udp: udp}
-	s.dht = &packetQueue{udp: udp, queue: make(chan packet, maxQueuedPackets), closed: make(chan struct{})}
+	s := &sockets{tcp: tcp, dht: newPacketQueue(udp)}
 	var err error
 	s.utp, err = utp.NewSocketFromPacketConn(&utpPackets{UDPConn: udp, dht: s.dht})
 	if err != nil {
@@ -70,6 +68,9 @@ func (s *sockets) addr() netip.AddrPort { return s.tcp.Addr().(*net.TCPAddr).Add
 // close ends both sockets and all uTP connections.
 func (s *sockets) close() error {
 	s.dht.Close()
+	if s.utp == nil {
+		return s.tcp.Close()
+	}
 	return errors.Join(s.tcp.Close(), s.utp.CloseNow())
 }
 
@@ -103,10 +104,14 @@ type packet struct {
 
 // packetQueue is the UDP socket as the DHT sees it. Closing it leaves the socket open.
 type packetQueue struct {
-	udp    *net.UDPConn
+	udp    net.PacketConn
 	queue  chan packet
 	once   sync.Once
 	closed chan struct{}
+}
+
+func newPacketQueue(udp net.PacketConn) *packetQueue {
+	return &packetQueue{udp: udp, queue: make(chan packet, maxQueuedPackets), closed: make(chan struct{})}
 }
 
 func (q *packetQueue) put(p packet) {

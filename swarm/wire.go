@@ -48,6 +48,7 @@ type peerConn struct {
 	answered     int  // metadata requests
 	met          bool // its DHT node
 	metadata     metadataPeer
+	pex          gossip
 }
 
 // onPeerAdded is called by the library when a connection belongs to a torrent.
@@ -64,6 +65,9 @@ func (n *Node) onPeerAdded(c *torrent.PeerConn) {
 	p.entry = n.entries[infoHashOf(c.Torrent())]
 	n.conns[c] = p
 	welcome := p.welcome(time.Now())
+	if welcome && !n.closed {
+		n.beginShow(p)
+	}
 	n.mu.Unlock()
 	if !welcome {
 		go c.Close() // not here: the library holds its lock
@@ -74,8 +78,12 @@ func (n *Node) onPeerAdded(c *torrent.PeerConn) {
 func (n *Node) onPeerClosed(p *torrent.Peer) {
 	if c, ok := p.TryAsPeerConn(); ok {
 		n.mu.Lock()
+		q := n.conns[c]
 		delete(n.conns, c)
 		n.mu.Unlock()
+		if q != nil && q.entry != nil {
+			q.entry.superseed.end(q)
+		}
 	}
 }
 
@@ -140,21 +148,13 @@ func (p *peerConn) judgeMessage(m *pp.Message) messageVerdict {
 		return pass
 	}
 	switch m.Type {
-	case pp.Choke, pp.Unchoke, pp.Interested, pp.NotInterested:
+	case pp.Choke, pp.Unchoke:
 		return pass
-	case pp.Bitfield, pp.HaveAll, pp.HaveNone:
-		// Once, and first of all (BEP 3, BEP 6).
-		if p.availability {
-			return drop
-		}
-		p.availability = true
+	case pp.Interested, pp.NotInterested:
+		p.entry.superseed.interest(p, m.Type == pp.Interested)
 		return pass
-	case pp.Have:
-		p.availability = true
-		if int64(m.Index) >= p.pieces() {
-			return hangUp
-		}
-		return pass
+	case pp.Bitfield, pp.HaveAll, pp.HaveNone, pp.Have:
+		return p.judgeAvailability(m)
 	case pp.Request, pp.Cancel, pp.Reject, pp.Piece:
 		return p.judgeBlock(m)
 	case pp.Extended:
@@ -166,6 +166,41 @@ func (p *peerConn) judgeMessage(m *pp.Message) messageVerdict {
 		// Suggest, allowed fast: not used. Hashes, hash request, hash reject: version 2.
 		return drop
 	}
+}
+
+// judgeAvailability allows a peer to say once, and first of all, what it has (BEP 3, BEP 6), and
+// then what it gets.
+func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
+	info := p.entry.store.currentInfo()
+	if m.Type == pp.Have {
+		p.availability = true
+		if int64(m.Index) >= p.pieces() {
+			return hangUp
+		}
+		p.entry.superseed.have(p, info, []int{int(m.Index)}, time.Now())
+		return pass
+	}
+	if p.availability {
+		return drop
+	}
+	p.availability = true
+	switch m.Type {
+	case pp.HaveAll:
+		pieces := 0
+		if info != nil {
+			pieces = info.Pieces()
+		}
+		p.entry.superseed.haveAll(p, pieces)
+	case pp.Bitfield:
+		var have []int
+		for i, ok := range m.Bitfield {
+			if ok && int64(i) < p.pieces() {
+				have = append(have, i)
+			}
+		}
+		p.entry.superseed.have(p, info, have, time.Now())
+	}
+	return pass
 }
 
 // pieces is the number of pieces there are, or can be while the metadata is unknown.
@@ -200,6 +235,9 @@ func (p *peerConn) judgeBlock(m *pp.Message) messageVerdict {
 	if m.Length == 0 || int64(m.Length) > length-begin {
 		return hangUp
 	}
+	if m.Type == pp.Request {
+		p.entry.superseed.asked(p, int(m.Index), time.Now())
+	}
 	return pass
 }
 
@@ -217,7 +255,7 @@ func (p *peerConn) judgeExtended(m *pp.Message) messageVerdict {
 	case pp.ExtensionNameMetadata:
 		return p.onMetadata(m.ExtendedPayload)
 	case pp.ExtensionNamePex:
-		return pass
+		return p.judgePex(m.ExtendedPayload)
 	case extensionHolepunch:
 		if p.holepunches++; p.holepunches > maxHolepunches {
 			return drop
@@ -269,6 +307,9 @@ func (p *peerConn) judgeHandshake(m *pp.Message) messageVerdict {
 		if !p.callable(uint16(in.Port)) {
 			return hangUp
 		}
+	}
+	if out.M[string(pp.ExtensionNamePex)] != 0 {
+		p.startGossip(out.Version)
 	}
 	p.metadata.offered(p, out.M[pp.ExtensionNameMetadata] != 0, in.MetadataSize)
 	b, err := bencode.Marshal(out)
