@@ -94,6 +94,20 @@ func (c *checker) entryName(name, oid []byte, mode uint32) error {
 	case (first == 0xe2 || first == 0xef) && ignorable(name):
 		return unusual("tree", "name with a character that HFS+ ignores")
 	}
+	marks := uint8(0)
+	for _, b := range name {
+		marks |= nameMarks[b]
+	}
+	if marks != 0 {
+		return markedName(name)
+	}
+	return nil
+}
+
+// nameMarks are not 0 for the bytes of a name that markedName looks into.
+var nameMarks = [256]uint8{'/': 1, '\\': 1, '~': 1}
+
+func markedName(name []byte) error {
 	short, slash := false, false
 	for i, b := range name {
 		switch b {

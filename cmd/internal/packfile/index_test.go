@@ -74,13 +74,15 @@ func (r *repo) pack(args ...string) []byte {
 // indexed is what git says of a pack: its .idx, or that it refuses it.
 func (r *repo) indexed(pack []byte) ([]byte, error) {
 	dir := r.tb.TempDir()
+	empty := &repo{tb: r.tb, dir: dir, format: r.format} // no object comes from elsewhere
+	empty.git("", "init", "-q", "--bare", "--object-format="+string(r.format), ".")
 	name := filepath.Join(dir, "x.pack")
 	if err := os.WriteFile(name, pack, 0o600); err != nil {
 		r.tb.Fatal(err)
 	}
 	cmd := exec.Command("git", "index-pack", "--object-format="+string(r.format), "--check-self-contained-and-connected",
 		"--strict=badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore", name)
-	cmd.Dir = dir // not in a repository: no object comes from elsewhere
+	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
