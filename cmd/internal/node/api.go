@@ -181,6 +181,7 @@ type ShowPack struct {
 	From     uint64        `json:"from"`
 	To       uint64        `json:"to"`
 	Magnet   string        `json:"magnet"`
+	Hint     string        `json:"hint,omitempty"` // magnet link of the pack's hint, if it has one
 }
 
 // A ShowResult is a snapshot as published.

@@ -43,8 +43,13 @@
 //
 // # Packs
 //
-// Packs are made by git pack-objects in one pass through a piece hasher and
-// git index-pack, and seeded out of git's own completed pack files: a thin
-// pack's original bytes are those of the completed file but for the 12 bytes
-// of header and the trailer, which are kept beside the torrent.
+// Packs are made by git pack-objects in one pass through a piece hasher and a
+// scanner, and seeded out of git's own pack files: of a thin pack, which git
+// index-pack completes, the original bytes are those of the completed file but
+// for the 12 bytes of header and the trailer, which are kept beside the torrent.
+//
+// A pack that stands by itself is indexed by package packfile. Its scan yields
+// the hint, in gitpeer/hints, which readers fetch beside the pack, so that they
+// index it while it comes in; the file that was downloaded becomes the mirror's.
+// A hint that is lost is not seeded, and nothing else: git index-pack needs none.
 package node

@@ -70,7 +70,7 @@ func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []r
 	if hint == nil || in.Stats.Bytes < minHinted {
 		return made, nil
 	}
-	if err := hint.torrent(packName(p.mirror.addr, r) + ".hint"); err != nil {
+	if err := hint.torrent(hintTorrent(p.mirror.addr, r)); err != nil {
 		return nil, err
 	}
 	made.Line.Hint, made.Line.HintBytes, made.File.Hint = hint.Info.InfoHash(), hint.Info.Length(), hint.Info
@@ -95,6 +95,9 @@ func (p *packMaker) ingest(ctx context.Context, pack io.Reader, spec ingestSpec)
 func packName(a refs.Address, r refs.Range) string {
 	return fmt.Sprintf("%s-%d-%d.pack", a.Name, r.From, r.To)
 }
+
+// hintTorrent is the name of the torrent of a pack's hint.
+func hintTorrent(a refs.Address, r refs.Range) string { return packName(a, r) + ".hint" }
 
 // file describes an ingested pack as the mirror keeps it.
 func (in *ingested) file(info *swarm.Info, to uint64) *packFile {

@@ -66,6 +66,9 @@ func (n *Node) show(ctx context.Context, req ShowRequest, progress ProgressFunc)
 			InfoHash: p.InfoHash, SHA256: p.SHA256, Bytes: p.Bytes, Objects: p.Objects, Inflated: p.Inflated,
 			From: p.From, To: p.To, Magnet: swarm.Magnet(p.InfoHash, packName(f.mirror.addr, p.Range()), p.Bytes),
 		}
+		if p.HintBytes > 0 {
+			res.Packs[i].Hint = swarm.Magnet(p.Hint, hintTorrent(f.mirror.addr, p.Range()), p.HintBytes)
+		}
 	}
 	verdicts := f.verdicts(ctx, st, res.Accepted)
 	for i, r := range s.Refs {

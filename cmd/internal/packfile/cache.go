@@ -68,12 +68,6 @@ func (c *cache) buffer(n int) []byte {
 
 // drop takes a buffer back.
 func (c *cache) drop(b []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.dropLocked(b)
-}
-
-func (c *cache) dropLocked(b []byte) {
 	k, size := class(cap(b))
 	c.used -= baseOverhead
 	if size != cap(b) || c.used > c.limit || size > 1<<20 {
@@ -148,7 +142,7 @@ func (c *cache) restore(id, next int32, data []byte) (slot int32, kept []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if slot = -1 - c.kids[id]; slot >= 0 {
-		c.dropLocked(data)
+		c.drop(data)
 		return slot, c.pin(slot)
 	}
 	return c.putLocked(base{id: id, left: c.kids[id], next: next, pins: 1, at: -1, data: data}), data
@@ -180,7 +174,7 @@ func (c *cache) done(slot, kid int32) {
 func (c *cache) release(slot int32) {
 	b := &c.bases[slot]
 	c.kids[b.id] = b.left
-	c.dropLocked(b.data)
+	c.drop(b.data)
 	*b = base{}
 	c.empty = append(c.empty, slot)
 }
