@@ -405,6 +405,21 @@ func TestMerge(t *testing.T) {
 	if want := r.git("rev-parse", "HEAD^{tree}"); string(tree) != want {
 		t.Errorf("Merge() = %s, git merge makes %s", tree, want)
 	}
+	// What is fetched lies beside the repository until it is accepted.
+	fetched := filepath.Join(t.TempDir(), "fetched")
+	r.git("clone", "-q", "-s", ".", fetched)
+	side2 := exec.Command("git", "-C", fetched, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit-tree", "-p", string(clean), "-m", "more", string(clean)+"^{tree}")
+	out, err := side2.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	quarantined := r.repo()
+	quarantined.Quarantine = filepath.Join(fetched, ".git", "objects")
+	objects = quarantined.Objects(t.Context())
+	if got, err := objects.Merge(ours, refs.OID(strings.TrimSpace(string(out)))); got != tree || err != nil {
+		t.Errorf("Merge(quarantined) = %q, %v, want %s", got, err, tree)
+	}
+	objects.Close()
 	objects = r.repo().Objects(t.Context())
 	defer objects.Close()
 	if _, err := objects.Merge(ours, refs.OID(strings.Repeat("1", 40))); err == nil || objects.Err() == nil {
