@@ -150,6 +150,7 @@ type judge struct {
 	history    *history
 	groups     []*group
 	ancestries map[refs.OID]*frontier // of retirements, checkpoints and witnesses' branches
+	good       map[refs.OID]bool      // what trust.conf lists as such
 	intro      []refs.OID
 	first      bool // nothing was introduced yet: the tips introduce themselves
 	rewound    bool
@@ -190,6 +191,10 @@ func (c *candidate) refuse(code Code, why string) {
 // the others to the next.
 func (j *judge) decide(o Objects) *Decision {
 	j.ancestries = make(map[refs.OID]*frontier)
+	j.good = make(map[refs.OID]bool, len(j.scope.repo.Good))
+	for _, oid := range j.scope.repo.Good {
+		j.good[oid] = true
+	}
 	j.history = newHistory(&verifier{policy: j.scope.policy, format: j.snapshot.ObjectFormat, now: j.now}, o)
 	introduction := j.introduction()
 	j.first, j.intro = len(introduction) == 0, introduction

@@ -119,7 +119,7 @@ func (j *judge) judgeCommit(g *group, c *candidate, oid refs.OID) {
 // authorized says whether the signer of an object may have signed it, times
 // along the history aside. At is the commit that the object is, or is a tag on.
 func (j *judge) authorized(g *group, at, oid refs.OID, a *attestation) (Code, string) {
-	if slices.Contains(j.scope.repo.Good, oid) {
+	if j.good[oid] {
 		return OK, ""
 	}
 	if a.code != OK {
@@ -418,7 +418,7 @@ func (w *walk) judge(i int32, parents []int32) {
 	}
 	oid := w.h.oid(i)
 	code, why := w.j.authorized(w.g, oid, oid, &att)
-	good := slices.Contains(w.j.scope.repo.Good, oid)
+	good := w.j.good[oid]
 	if code == OK && !good {
 		if code, why = att.timely(v.mark); code == OK {
 			v.mark = max(v.mark, att.time)
@@ -508,7 +508,7 @@ func (w *walk) finish(c *candidate, tip int32) {
 		mark = v.mark
 	}
 	if c.tag != nil && w.g.rule.Tags != TagsAny {
-		if code, why := c.tag.timely(mark); code != OK && !slices.Contains(w.j.scope.repo.Good, c.ref.OID) {
+		if code, why := c.tag.timely(mark); code != OK && !w.j.good[c.ref.OID] {
 			c.refuse(code, "the tag "+why)
 			c.verdict.Hint = w.j.cure(w.g, fault{code, c.ref, c.ref.OID, c.tag})
 		}
