@@ -174,7 +174,7 @@ func (s *swarmFetch) openHint(ctx context.Context, g *errgroup.Group, p refs.Pac
 
 // fetchHint gets the hint of a pack, or nil.
 func (s *swarmFetch) fetchHint(ctx context.Context, p refs.Pack, format refs.ObjectFormat) *hintFile {
-	if p.HintBytes == 0 || p.From != 0 || p.HintBytes > packfile.MaxHintBytes(p.Objects) {
+	if p.HintBytes == 0 || p.From != 0 || p.Objects > packfile.MaxEntries || p.HintBytes > packfile.MaxHintBytes(p.Objects) {
 		return nil
 	}
 	d, err := s.start(ctx, swarm.FetchRequest{InfoHash: p.Hint, Length: p.HintBytes, File: s.file(p.Hint), StallTimeout: hintPatience}, "")

@@ -52,14 +52,14 @@
 //
 // # Cost
 //
-// Memory is 72 bytes an object of SHA-1, of which 24 are offsets, bases and
-// links, and a cache of delta bases with a limit. From the hint it is known when
-// a base's last delta has come, so that it is dropped then, and which base's next
-// delta is furthest away, so that it makes room; it is resolved again when that
-// comes. Workers go down each family of deltas as soon as its bytes are there, so
-// that there is little to keep. The bytes themselves are read from the file, not
-// mapped.
+// Memory is 64 bytes an object of SHA-1 and a cache of delta bases with a limit.
+// From the hint it is known when a base's last delta has come, so that it is
+// dropped then, and which base's next delta is furthest away, so that it makes
+// room; it is resolved again when that comes. Workers go down each family of
+// deltas as soon as its bytes are there, so that there is little to keep. The
+// bytes themselves are read from the file, not mapped.
 //
 // Blobs that nothing is a delta against are hashed as a stream. Other objects of
-// more than half of the cache are for git.
+// more than half of the cache are for git, and so are packs of more than
+// [MaxEntries].
 package packfile

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/gitpeer/gitpeer/refs"
@@ -29,6 +28,11 @@ const (
 	maxHintItem = 6 + 5            // bytes of two numbers, of 40 and of 32 bits
 )
 
+// MaxEntries is how many entries a pack may have that this package indexes: the
+// tables for so many take 1.2 GB, and the largest public histories have a
+// fraction. What is larger is for git.
+const MaxEntries = 1 << 24
+
 // MaxHintBytes bounds the hint of a pack of so many objects.
 func MaxHintBytes(objects int64) int64 {
 	return int64(len(hintMagic)) + binary.MaxVarintLen64 + maxHintItem*objects
@@ -37,8 +41,8 @@ func MaxHintBytes(objects int64) int64 {
 // ErrHint means that something is no hint.
 var ErrHint = errors.New("malformed hint")
 
-// ErrNoHint means that a pack has entries that hints cannot describe: deltas
-// whose base is named by its object id.
+// ErrNoHint means that a pack has entries that hints cannot describe: more
+// than MaxEntries, or deltas whose base is named by its object id.
 var ErrNoHint = errors.New("no hint describes the pack")
 
 // Format writes a hint.
@@ -60,7 +64,7 @@ func ParseHint(b []byte, p refs.Pack, format refs.ObjectFormat) (*Entries, error
 		return nil, fmt.Errorf("%w: another version, or none", ErrHint)
 	}
 	r := hintReader{b[len(hintMagic):]}
-	n, ok := r.number(math.MaxInt32)
+	n, ok := r.number(MaxEntries)
 	if !ok || int64(n) != p.Objects || n > uint64(len(r.b)/2) { // so that what is made is in proportion
 		return nil, fmt.Errorf("%w: not of a pack of %d objects", ErrHint, p.Objects)
 	}
@@ -118,7 +122,7 @@ func (r *Recorder) Add(e Entry) error {
 			return nil
 		}
 	}
-	if len(r.e.starts) == math.MaxInt32 {
+	if len(r.e.starts) == MaxEntries {
 		r.err = ErrNoHint
 		return nil
 	}

@@ -59,6 +59,7 @@ func TestHintFormat(t *testing.T) {
 		"empty": nil, "magic": hint[1:], "version": append([]byte("gphint\x00\x02"), hint[8:]...),
 		"cut": hint[:len(hint)-1], "more": append(bytes.Clone(hint), 0), "long number": append(long, hint[9:]...),
 		"count":     binary.AppendUvarint(bytes.Clone(hint[:8]), 1<<40),
+		"too many":  binary.AppendUvarint(bytes.Clone(hint[:8]), MaxEntries+1),
 		"far base":  append(append(bytes.Clone(hint[:9]), hint[9:11]...), 0xff, 0xff, 3),
 		"no length": append(bytes.Clone(hint[:9]), 0, 0),
 	} {

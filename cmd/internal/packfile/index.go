@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"math"
 	"runtime"
 	"sync/atomic"
 
@@ -86,7 +85,7 @@ const (
 	maxDepth   = 4095 // git's own limit
 )
 
-// An indexer works on one pack. Per entry it holds 44 bytes and an id.
+// An indexer works on one pack.
 type indexer struct {
 	src   Source
 	o     Options
@@ -116,7 +115,7 @@ func NewIndex(ctx context.Context, src Source, e *Entries, o Options) (*Index, e
 	}
 	n := e.Len()
 	switch {
-	case n > math.MaxInt32-1 || int64(n) > o.Limits.Objects:
+	case n > MaxEntries || int64(n) > o.Limits.Objects:
 		return nil, unsure("%d objects", n)
 	case o.Bytes > o.Limits.Bytes || e.starts[n] != o.Bytes-int64(o.Format.Len()):
 		return nil, unsure("the entries do not end where the pack does")
