@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -192,6 +193,9 @@ func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
 		}
 		p.entry.superseed.haveAll(p, pieces)
 	case pp.Bitfield:
+		if info != nil && !rightBitfield(m.Bitfield, info.Pieces()) {
+			return hangUp
+		}
 		var have []int
 		for i, ok := range m.Bitfield {
 			if ok && int64(i) < p.pieces() {
@@ -201,6 +205,12 @@ func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
 		p.entry.superseed.have(p, info, have, time.Now())
 	}
 	return pass
+}
+
+// rightBitfield reports whether a bitfield is as long as it must be, with no bit set behind the last
+// piece (BEP 3).
+func rightBitfield(bits []bool, pieces int) bool {
+	return len(bits) == (pieces+7)/8*8 && !slices.Contains(bits[pieces:], true)
 }
 
 // pieces is the number of pieces there are, or can be while the metadata is unknown.

@@ -1,0 +1,88 @@
+package swarm
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+)
+
+// Peers that are of no use hold nobody up who has another one: not who claims everything and sends
+// nothing, who stops after a block, or who chokes for ever. The library sees to most of that: who has
+// nothing left to ask for takes over what others were asked for.
+func TestUselessPeers(t *testing.T) {
+	p := pseudo{8, 1 << 20}
+	info := p.info(t)
+	for name, answer := range map[string]func(r *rawPeer, requests int, index, begin, length int){
+		"silent": func(*rawPeer, int, int, int, int) {},
+		"one block": func(r *rawPeer, requests, index, begin, length int) {
+			if requests == 1 {
+				b := make([]byte, length)
+				p.ReadAt(b, int64(index)*info.PieceLength()+int64(begin))
+				r.send(7, index, begin, b)
+			}
+		},
+		"chokes":  func(r *rawPeer, _, _, _, _ int) { r.send(0) },
+		"rejects": func(r *rawPeer, _, index, begin, length int) { r.send(16, index, begin, length) },
+		"floods":  func(r *rawPeer, _, index, begin, _ int) { repeat(100, func() { r.send(4, 1) })() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newNode(t), newNode(t)
+			seed(t, a, p)
+			asked := make(chan struct{}, 1)
+			useless := rawSeeder(t, info.InfoHash(), info.Bytes(), func(r *rawPeer) {
+				for requests := 0; ; {
+					kind, msg, ok := r.next()
+					if !ok {
+						return
+					}
+					r.giveMetadata(kind, msg, info.Bytes())
+					if kind != 6 {
+						continue
+					}
+					requests++
+					select {
+					case asked <- struct{}{}:
+					default:
+					}
+					answer(r, requests, int(binary.BigEndian.Uint32(msg)), int(binary.BigEndian.Uint32(msg[4:])),
+						int(binary.BigEndian.Uint32(msg[8:])))
+				}
+			})
+			d := fetch(t, b, FetchRequest{
+				InfoHash: info.InfoHash(), Peers: []netip.AddrPort{useless}, StallTimeout: 4 * time.Second,
+			})
+			<-asked // it holds requests before there is anybody else
+			b.AddPeers(info.InfoHash(), addrs(a))
+			readAll(t, d, p)
+		})
+	}
+}
+
+// A bitfield of the wrong length, or with bits behind the end, ends the connection; the right one
+// does not.
+func TestBitfieldLength(t *testing.T) {
+	n := newNode(t)
+	info := seed(t, n, pseudo{9, 100_000}) // four pieces
+	for bits, right := range map[string]bool{
+		"\x00": true, "\xe0": true, "": false, "\xf0\x00": false, "\xf8": false,
+	} {
+		r := dialRaw(t, n, info.InfoHash())
+		r.send(20, "\x00d1:md11:ut_metadatai1eee")
+		r.send(5, bits)
+		if right {
+			if !r.alive() {
+				t.Errorf("bitfield %q ended the connection", bits)
+			}
+			continue
+		}
+		for ok := true; ok; {
+			_, _, ok = r.next()
+		}
+		if _, err := r.conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("bitfield %q did not end the connection", bits)
+		}
+	}
+}
