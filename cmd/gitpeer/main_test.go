@@ -329,7 +329,7 @@ func TestKnownForge(t *testing.T) {
 	if err := a.checkForge(webFlow); err != nil {
 		t.Errorf("checkForge() with --forge = %v", err)
 	}
-	if info := describeSigner(webFlow); info.Forge != "GitHub" || !strings.Contains(remarks(info), "[the key of GitHub]") {
+	if info := describeSigner(webFlow); info.Forge != "GitHub" || !strings.Contains(remarks(info), "[the key of GitHub") {
 		t.Errorf("described as forge %q, %q", info.Forge, remarks(info))
 	}
 	c := &checking{policy: &trust.Policy{}}
