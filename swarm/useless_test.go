@@ -3,8 +3,10 @@ package swarm
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -84,5 +86,36 @@ func TestBitfieldLength(t *testing.T) {
 		if _, err := r.conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("bitfield %q did not end the connection", bits)
 		}
+	}
+}
+
+// A reader that is ended again and again at any moment receives no verified piece twice.
+func TestResumeAnywhere(t *testing.T) {
+	p := pseudo{10, 4 << 20}
+	a := newNode(t, func(c *Config) { c.UploadRate = 8 << 20 })
+	info := seed(t, a, p)
+	file := filepath.Join(t.TempDir(), "pack")
+	rng := rand.New(rand.NewPCG(1, 2))
+	for missing, round := p.size, 0; missing > 0; round++ {
+		n := newNode(t)
+		d := fetch(t, n, FetchRequest{InfoHash: info.InfoHash(), Peers: addrs(a), File: file})
+		enough := rng.Int64N(1 << 20)
+		received := func() int64 { return n.TorrentStats(info.InfoHash()).Received }
+		waitFor(t, "data", func() bool { return received() >= min(enough, missing) })
+		got := received()
+		n.Close()
+		if got > missing {
+			t.Errorf("round %d received %d bytes where %d were missing", round, got, missing)
+		}
+		d.Close()
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		missing = p.size
+		if _, err := verify(t.Context(), info, f, func(n int64) { missing -= n }); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
 	}
 }
