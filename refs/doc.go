@@ -239,6 +239,17 @@
 // This keeps some 12 packs a level, and at most 40, and no reader needs more
 // than about 8 a level.
 //
+// Whoever takes each publication as it comes never has need of levels 1 and up;
+// but once one stands for the packs that it took, only those who have it can
+// serve whoever comes later. So a mirror that serves others SHOULD fetch, when
+// it has nothing else to do, the increments with to past its oldest base that it
+// does not hold. Bases it need not: with the one that it has, and a way on from
+// there, it serves everybody. A level has each publication in one pack only, and
+// that is about as large as those it stands for: so this costs a follower about
+// what it has fetched once more for each level, and there are log8 of the number
+// of publications that it followed: one from 8 on, two from 64, three from 512.
+// Whoever clones at the newest base has none of these to fetch.
+//
 // # Limits
 //
 // They are the exported constants, with their reasons. What breaks one is

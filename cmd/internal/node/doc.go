@@ -52,4 +52,8 @@
 // the hint, in gitpeer/hints, which readers fetch beside the pack, so that they
 // index it while it comes in; the file that was downloaded becomes the mirror's.
 // A hint that is lost is not seeded, and nothing else: git index-pack needs none.
+//
+// A mirror that is served is filled in the background with the listed packs that
+// others need of it and it does not need itself (fill.go), and rid of those that
+// have left the list (tidy.go).
 package node

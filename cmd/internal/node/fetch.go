@@ -44,12 +44,12 @@ func (n *Node) fetch(ctx context.Context, req FetchRequest, progress ProgressFun
 }
 
 // fetchOnce is fetch with what witnesses have said before, if they have.
-func (n *Node) fetchOnce(ctx context.Context, req FetchRequest, heard []trust.Witness, progress ProgressFunc) (*FetchResult, error) {
+func (n *Node) fetchOnce(ctx context.Context, req FetchRequest, heard []trust.Witness, progress ProgressFunc) (res *FetchResult, err error) {
 	f, end, err := n.beginFetch(ctx, req.URL, req.Peers, progress)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
+	defer n.afterFetch(f.mirror, end, &err)
 	f.heard = heard
 	if req.AllowRewind {
 		f.policy = f.policy.WithRewind()
@@ -57,7 +57,7 @@ func (n *Node) fetchOnce(ctx context.Context, req FetchRequest, heard []trust.Wi
 	if n.own(f.mirror.addr) {
 		return f.own(ctx, req)
 	}
-	res, err := f.run(ctx)
+	res, err = f.run(ctx)
 	return res, f.note(res, f.keepEvidence(err))
 }
 
@@ -79,6 +79,14 @@ func (n *Node) beginFetch(ctx context.Context, url string, peers []string, progr
 	}
 	f.was = f.mirror.current()
 	return f, end, nil
+}
+
+// afterFetch ends a fetch; of one that succeeded, the mirror is filled later.
+func (n *Node) afterFetch(m *mirror, end func(), err *error) {
+	end()
+	if *err == nil {
+		n.filler.want(m)
+	}
 }
 
 // own gives the state of a repository that the user publishes: what this node

@@ -35,28 +35,9 @@ type mirror struct {
 	mu         sync.Mutex // guards what follows, and the files that hold it
 	state      *state     // nil until something was accepted
 	packs      map[refs.InfoHash]*packFile
-	unfinished bool // an acceptance failed half-way: it is finished before anything else
-}
-
-// begin waits until no other operation works on the mirror. Operations take
-// minutes, so the wait ends with ctx. The keeper may replace the record of the
-// same state meanwhile; that takes mu alone.
-func (m *mirror) begin(ctx context.Context) (end func(), err error) {
-	select {
-	case m.op <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	end = func() { <-m.op }
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.unfinished {
-		if err := m.reopen(ctx); err != nil {
-			end()
-			return nil, err
-		}
-	}
-	return end, nil
+	unfinished bool                    // an acceptance failed half-way: it is finished before anything else
+	waiting    int                     // how many are in begin
+	giveWay    context.CancelCauseFunc // ends the backfill under way; nil if there is none
 }
 
 // current is the accepted state, nil before the first. It does not change: a

@@ -45,6 +45,7 @@ type Node struct {
 
 	swarm  *swarm.Node
 	keeper *announce.Keeper
+	filler *filler
 
 	mu      sync.Mutex // guards what follows
 	mirrors map[refs.Address]*mirror
@@ -74,6 +75,7 @@ func Run(ctx context.Context, o Options) error {
 		opts: o, home: o.Home, config: cfg, log: o.Log, started: time.Now(), stop: stop, ctx: ctx,
 		mirrors: map[refs.Address]*mirror{}, seeds: map[refs.Address]*seeding{}, signers: map[keys.ID]keys.Signer{},
 	}
+	n.filler = newFiller(n)
 	for _, dir := range []string{o.Home.stateDir(), o.Home.reposDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -104,6 +106,10 @@ func Run(ctx context.Context, o Options) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.serve(ctx, socket) })
 	g.Go(func() error { return n.tidyAll(ctx) })
+	g.Go(func() error {
+		n.filler.run(ctx)
+		return nil
+	})
 	g.Go(func() error {
 		n.judgeNowAndThen(ctx)
 		return nil

@@ -455,10 +455,7 @@ func (s *swarmFetch) close() error {
 // stop ends the downloads after a failure. Their files stay, unless what is in
 // them was the reason.
 func (s *swarmFetch) stop(err error) {
-	var bad *packError
-	var over *packfile.LimitError
-	var size *swarm.SizeError
-	if errors.As(err, &bad) || errors.As(err, &over) || errors.As(err, &size) {
+	if spoilt(err) {
 		s.close()
 		return
 	}
@@ -467,4 +464,13 @@ func (s *swarmFetch) stop(err error) {
 	for _, d := range s.downloads {
 		d.Close()
 	}
+}
+
+// spoilt reports whether an error is about what was received, rather than about
+// receiving it.
+func spoilt(err error) bool {
+	var bad *packError
+	var over *packfile.LimitError
+	var size *swarm.SizeError
+	return errors.As(err, &bad) || errors.As(err, &over) || errors.As(err, &size)
 }

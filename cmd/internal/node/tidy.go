@@ -54,6 +54,7 @@ func (n *Node) tidyAll(ctx context.Context) error {
 			if err := n.tidy(ctx, m, time.Now()); err != nil && ctx.Err() == nil {
 				n.log.Warn("a mirror could not be tidied", "repository", m.addr.String(), "error", err)
 			}
+			n.filler.want(m)
 		}
 	}
 }

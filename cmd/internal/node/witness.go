@@ -252,7 +252,7 @@ func (n *Node) catchUp(ctx context.Context, lacking *lackingError, progress Prog
 	return lacking.heard
 }
 
-func (n *Node) catchUpOne(ctx context.Context, a refs.Address, progress ProgressFunc) error {
+func (n *Node) catchUpOne(ctx context.Context, a refs.Address, progress ProgressFunc) (err error) {
 	if n.own(a) {
 		return nil
 	}
@@ -262,7 +262,7 @@ func (n *Node) catchUpOne(ctx context.Context, a refs.Address, progress Progress
 	if err != nil {
 		return errors.New(problem(ctx, err))
 	}
-	defer end()
+	defer n.afterFetch(f.mirror, end, &err)
 	f.policy = f.policy.WithoutQuorum()
 	res, err := f.run(ctx)
 	if err = f.note(res, f.keepEvidence(err)); err != nil {
