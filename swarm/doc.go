@@ -16,8 +16,8 @@
 // Readers that come together cost a weak origin little more than one copy, however many they are:
 // a seeder super-seeds (BEP 16, superseed.go) while no second copy is about, and nodes tell each
 // other of new peers at once (BEP 11, pex.go). It measures as follows, in the network in memory of
-// TestCrowd: with 2 to 8 readers the last one is done after 1.07 times what one copy takes, and the
-// origin has sent 1.07 copies. Without, it were 2.3 times with 5 readers and 3.8 with 20.
+// TestCrowd: with 2 to 8 readers on a simulated network the last one is done after 1.07 times what
+// one copy takes, and the origin has sent 1.07 copies. docs/bench has whole programs.
 //
 // What holds, whatever peers send:
 //

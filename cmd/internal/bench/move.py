@@ -9,6 +9,9 @@ def session(listen):
         "listen_interfaces": listen, "enable_dht": False, "enable_lsd": False, "enable_upnp": False,
         "enable_natpmp": False, "allow_multiple_connections_per_ip": True, "alert_mask": 0,
         "connection_speed": 200, "min_reconnect_time": 1, "peer_connect_timeout": 3,
+        # As its documentation advises for fast links.
+        "send_buffer_watermark": 16 << 20, "send_buffer_low_watermark": 1 << 20, "send_socket_buffer_size": 1 << 20,
+        "recv_socket_buffer_size": 1 << 20, "max_out_request_queue": 1500, "max_allowed_in_request_queue": 2000,
     })
 
 

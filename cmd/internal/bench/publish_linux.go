@@ -40,6 +40,9 @@ func (l *bench) publish(ctx context.Context, r *repository) error {
 		return err
 	}
 	for round := range l.rounds + 1 {
+		// A node sends 250 DHT packets a second at most: somebody who publishes
+		// once finds all of them unused.
+		time.Sleep(3 * time.Second)
 		c := config{"repo=" + r.Name, "what=one-commit"}
 		if round == 0 {
 			c[1] = "what=everything"
