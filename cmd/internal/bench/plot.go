@@ -67,7 +67,7 @@ func drawClone(ctx context.Context, all []row, dir string) error {
 	}
 	data := "$t << EOD\n"
 	for _, name := range names {
-		data += fmt.Sprintf("%q", name)
+		data += `"` + name + `"` // gnuplot reads the \n in it
 		for _, by := range ways {
 			data += fmt.Sprintf(" %g", times[name][by])
 		}
@@ -78,7 +78,7 @@ func drawClone(ctx context.Context, all []row, dir string) error {
 		plots = append(plots, fmt.Sprintf("$t using %d:xtic(1) title %q lc rgb %q", i+2, title(by), colours[by]))
 	}
 	return gnuplot(ctx, filepath.Join(dir, "clone.svg"), data+"EOD\n"+
-		"set style data histograms\nset style fill solid noborder\nset boxwidth 0.9\nset xtics font \",10\"\n"+
+		"set style data histograms\nset style fill solid noborder\nset boxwidth 0.9\nset xtics font \",10\"\nset bmargin 4\n"+
 		"set ylabel \"seconds\"\nset yrange [0:*]\nset title \"git clone, one seeder\"\nplot "+strings.Join(plots, ", ")+"\n")
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -90,10 +91,12 @@ func formatReport(all []row, raw string) []byte {
 	var b bytes.Buffer
 	b.WriteString("# Measurements\n\nWritten by `make bench`; every sample is in [raw.txt](raw.txt) (`benchstat docs/bench/raw.txt` reads it).\n" +
 		"The units are those of `cmd/internal/bench/doc.go`; figures are medians.\n\n")
+	told := map[string]bool{} // several runs may be in one file
 	for line := range strings.Lines(raw) {
 		key, value, ok := strings.Cut(line, ": ")
-		if ok && !strings.Contains(key, " ") && !strings.HasPrefix(key, "Benchmark") {
+		if ok && !told[line] && !strings.Contains(key, " ") && !strings.HasPrefix(key, "Benchmark") {
 			fmt.Fprintf(&b, "* %s: %s", key, value)
+			told[line] = true
 		}
 	}
 	var names []string
@@ -127,7 +130,7 @@ func formatTable(b *bytes.Buffer, all []row, name string) {
 		fmt.Fprintf(b, "| %s | %s | %d |", strings.Join(r.Config.without("by"), " "), r.Config.get("by"), r.Count)
 		for _, unit := range columns {
 			if value, ok := r.Values[unit]; ok {
-				fmt.Fprintf(b, " %.4g |", value)
+				fmt.Fprintf(b, " %s |", number(value))
 			} else {
 				b.WriteString("  |")
 			}
@@ -138,6 +141,14 @@ func formatTable(b *bytes.Buffer, all []row, name string) {
 			b.WriteString("  |\n")
 		}
 	}
+}
+
+// number writes four digits, or a whole number in full.
+func number(value float64) string {
+	if value >= 10_000 {
+		return strconv.FormatFloat(value, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(value, 'g', 4, 64)
 }
 
 // plot draws the two figures that matter with gnuplot, where that is installed:

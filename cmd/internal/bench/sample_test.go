@@ -42,8 +42,8 @@ func TestReport(t *testing.T) {
 			sample{"Clone", config{"repo=git", "mode=bare", "by=gitpeer"}, map[string]float64{"s": s / 2}},
 			sample{"Clone", config{"repo=git", "mode=checkout", "by=git"}, map[string]float64{"s": 1}})
 	}
-	page := string(formatReport(rows(samples), "cpu: one\n"))
-	for _, want := range []string{"* cpu: one\n", "| repo=git mode=bare | git | 3 | 20 | 1.00 |", "| repo=git mode=bare | gitpeer | 3 | 10 | 0.50 |"} {
+	page := string(formatReport(rows(samples), "cpu: one\ncpu: one\n"))
+	for _, want := range []string{"figures are medians.\n\n* cpu: one\n\n", "| repo=git mode=bare | git | 3 | 20 | 1.00 |", "| repo=git mode=bare | gitpeer | 3 | 10 | 0.50 |"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the report lacks %q:\n%s", want, page)
 		}

@@ -38,9 +38,15 @@ func (l *bench) prepare(ctx context.Context, r *repository) error {
 		return fmt.Errorf("%s has %d packs after a repack: %w", r.plain, len(packs), err)
 	}
 	info, err := os.Stat(packs[0])
-	if err == nil {
-		r.Pack = info.Size()
+	if err != nil {
+		return err
 	}
+	r.Pack = info.Size()
+	objects, err := here().run(ctx, nil, "git", "-C", r.plain, "rev-list", "--objects", "--all", "--count")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(l.raw, "repository-%s: %s objects, a pack of %d bytes\n", r.Name, strings.TrimSpace(objects.Stdout), r.Pack)
 	return err
 }
 
