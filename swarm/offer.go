@@ -216,12 +216,10 @@ func (n *Node) unloadIdle(since time.Time) {
 	n.ops.Lock()
 	defer n.ops.Unlock()
 	n.mu.Lock()
-	idle := n.idleOffers()
+	idle := slices.DeleteFunc(n.idleOffers(), func(o *offer) bool { return !o.idle.Before(since) })
 	n.mu.Unlock()
 	for _, o := range idle {
-		if o.idle.Before(since) {
-			n.unload(o)
-		}
+		n.unload(o)
 	}
 }
 

@@ -120,9 +120,13 @@ func (p *peerConn) judgePex(payload []byte) messageVerdict {
 // strangers returns those of some addresses to which there is no connection.
 func (n *Node) strangers(e *entry, peers []netip.AddrPort) (unknown []netip.AddrPort) {
 	connected := make(map[netip.AddrPort]bool)
-	for _, p := range n.peersOf(e) {
-		connected[p.dial] = true
+	n.mu.Lock()
+	for _, p := range n.conns {
+		if p.entry == e {
+			connected[p.dial] = true
+		}
 	}
+	n.mu.Unlock()
 	for _, a := range peers {
 		if !connected[a] {
 			unknown = append(unknown, a)
