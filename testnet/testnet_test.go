@@ -303,8 +303,10 @@ func TestLoopback(t *testing.T) {
 		t.Errorf("%d bootstrap nodes, want 3", got)
 	}
 	publisher, reader := net.Join(), net.Join()
-	if got := put(t, publisher, 1); got < 18 {
-		t.Errorf("stored on %d nodes, want 18 at least", got)
+	// A busy machine misses the second within which a node has to answer; how
+	// many are reached is for the network in memory, where time is simulated.
+	if got := put(t, publisher, 1); got < 8 {
+		t.Errorf("stored on %d nodes, want 8 at least", got)
 	}
 	mustFind(t, reader, 1)
 }
