@@ -97,7 +97,7 @@ func generate(path, comment string) (ID, error) {
 	if err := create(path+".pub", []byte(line+"\n"), 0o644); err != nil {
 		return ID{}, errors.Join(err, os.Remove(path))
 	}
-	return id, durable.SyncDir(filepath.Dir(path))
+	return id, durable.Sync(filepath.Dir(path))
 }
 
 // create writes a file that must not be there yet, and leaves none behind if

@@ -93,7 +93,7 @@ func Edit(dir string, change func(*Editor) error) (*Policy, error) {
 		return nil, err
 	}
 	renamed = true
-	return next, durable.SyncDir(dir)
+	return next, durable.Sync(dir)
 }
 
 // An ExistsError says that a name is taken, or that what is to be added is

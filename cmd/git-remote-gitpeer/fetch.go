@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,7 +168,7 @@ func linkOnce(from, to string) (keep string, err error) {
 			made = append(made, filepath.Join(to, pack+suffix))
 		}
 	}
-	return keep, durable.SyncDir(to)
+	return keep, durable.Sync(to)
 }
 
 // packsIn lists the complete packs of a folder, without suffixes, and names
@@ -197,50 +196,15 @@ func packsIn(dir string) (packs []string, largest string, err error) {
 	return packs, largest, nil
 }
 
-// linkFile makes a hard link, or a copy where the file system cannot. A copy
-// on one file system shares its blocks where that is possible
-// (copy_file_range(2)). A file that is there already is of an earlier attempt
-// and is replaced.
+// linkFile makes a hard link, or a copy where the file system cannot. A file that
+// is there already is of an earlier attempt and is replaced.
 func linkFile(from, to string) error {
-	err := os.Link(from, to)
-	if errors.Is(err, fs.ErrExist) {
-		if err := os.Remove(to); err != nil {
-			return err
-		}
-		err = os.Link(from, to)
-	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
+	err := durable.LinkOrCopy(from, to)
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return copyFile(from, to)
-}
-
-// copyFile copies a file so that it appears whole or not at all. git removes
-// a tmp_ file that a crash leaves behind.
-func copyFile(from, to string) (err error) {
-	src, err := os.Open(from)
-	if err != nil {
+	if err := os.Remove(to); err != nil {
 		return err
 	}
-	defer src.Close()
-	tmp, err := os.CreateTemp(filepath.Dir(to), "tmp_gitpeer_")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		tmp.Close()
-		if err != nil {
-			os.Remove(tmp.Name())
-		}
-	}()
-	if _, err := io.Copy(tmp, src); err != nil {
-		return err
-	}
-	if err := tmp.Chmod(0o444); err != nil {
-		return err
-	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), to)
+	return durable.LinkOrCopy(from, to)
 }

@@ -79,29 +79,3 @@ func TestLinkLacksPack(t *testing.T) {
 		t.Errorf("a failed link left %s", got)
 	}
 }
-
-func TestCopyFile(t *testing.T) {
-	from, to := folder(t, "pack-a.pack"), folder(t)
-	target := filepath.Join(to, "pack-a.pack")
-	if err := copyFile(filepath.Join(from, "pack-a.pack"), target); err != nil {
-		t.Fatal(err)
-	}
-	want, err := os.ReadFile(filepath.Join(from, "pack-a.pack"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(target)
-	if err != nil || string(got) != string(want) {
-		t.Errorf("the copy is %q, %v, want %q", got, err, want)
-	}
-	info, err := os.Stat(target)
-	if err != nil || info.Mode().Perm() != 0o444 {
-		t.Errorf("the copy has mode %v, %v, want 0444 as git's packs", info.Mode(), err)
-	}
-	if err := copyFile(from, filepath.Join(to, "x")); err == nil {
-		t.Error("copying a folder succeeded")
-	}
-	if got := filesIn(t, to); got != "pack-a.pack" {
-		t.Errorf("a failed copy left %s", got)
-	}
-}

@@ -1,11 +1,14 @@
 // Package durable replaces files as a whole: after a crash at any point a file
 // has its old or its new content, and once Replace has returned, the new one.
 // Everything that gitpeer must not lose is written through it: policy,
-// certificates, pins, records, snapshots.
+// certificates, pins, records, snapshots. Packs, which are large, get there by a
+// second name of the same file.
 package durable
 
 import (
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -48,18 +51,59 @@ func ReplaceAll(files []File) (err error) {
 		dirs[filepath.Dir(file.Path)] = true
 	}
 	for dir := range dirs {
-		if err := SyncDir(dir); err != nil {
+		if err := Sync(dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// SyncDir makes the names in a folder durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+// Sync makes the content of a file, or the names in a folder, durable.
+func Sync(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// LinkOrCopy gives a file a second name, or a copy where the file system cannot:
+// one that appears whole or not at all, durable, with mode 0444. On one file
+// system a copy shares its blocks where that is possible (copy_file_range(2)).
+// The error is fs.ErrExist if the name is taken. A crash may leave a file whose
+// name begins with tmp_, which git removes from its folders.
+func LinkOrCopy(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return copyFile(from, to)
+}
+
+func copyFile(from, to string) (err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	tmp, err := os.CreateTemp(filepath.Dir(to), "tmp_gitpeer_")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		tmp.Close()
+		if err != nil {
+			os.Remove(tmp.Name())
+		}
+	}()
+	if _, err := io.Copy(tmp, src); err != nil {
+		return err
+	}
+	if err := tmp.Chmod(0o444); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), to)
 }

@@ -1,6 +1,8 @@
 package durable
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -71,5 +73,54 @@ func TestReplaceAll(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
 		t.Errorf("folder has %v, %v, want two files", left, err)
+	}
+}
+
+func TestLinkOrCopy(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	if err := LinkOrCopy(from, to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("linking what is not there: %v, want %v", err, fs.ErrNotExist)
+	}
+	if err := os.WriteFile(from, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := LinkOrCopy(from, to); err != nil {
+		t.Fatal(err)
+	}
+	a, errA := os.Stat(from)
+	b, errB := os.Stat(to)
+	if errA != nil || errB != nil || !os.SameFile(a, b) {
+		t.Errorf("%v and %v are not one file (%v, %v)", a, b, errA, errB)
+	}
+	if err := LinkOrCopy(from, to); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("linking to a name that is taken: %v, want %v", err, fs.ErrExist)
+	}
+}
+
+func TestCopyFile(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	source, target := filepath.Join(from, "pack-a.pack"), filepath.Join(to, "pack-a.pack")
+	const want = "the content of a pack"
+	if err := os.WriteFile(source, []byte(want), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyFile(source, target); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(target)
+	if err != nil || string(got) != want {
+		t.Errorf("the copy is %q, %v, want %q", got, err, want)
+	}
+	info, err := os.Stat(target)
+	if err != nil || info.Mode().Perm() != 0o444 {
+		t.Errorf("the copy has mode %v, %v, want 0444 as git's packs", info.Mode(), err)
+	}
+	if err := copyFile(from, filepath.Join(to, "x")); err == nil {
+		t.Error("copying a folder succeeded")
+	}
+	left, err := os.ReadDir(to)
+	if err != nil || len(left) != 1 || left[0].Name() != "pack-a.pack" {
+		t.Errorf("a failed copy left %v, %v", left, err)
 	}
 }

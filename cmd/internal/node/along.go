@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
+	"github.com/gitpeer/gitpeer/keys/durable"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
 )
@@ -39,41 +39,14 @@ func (q *quarantine) install(x *packfile.Index, file string) (*ingested, error) 
 		return nil, err
 	}
 	pack := q.packPath(in.Hash, ".pack")
-	if err := linkOrCopy(file, pack); err != nil {
+	if err := durable.LinkOrCopy(file, pack); err != nil {
 		return nil, err
 	}
-	return in, errors.Join(syncFile(pack), os.Chmod(pack, 0o444))
+	return in, errors.Join(durable.Sync(pack), os.Chmod(pack, 0o444))
 }
 
 func (q *quarantine) packPath(hash, ext string) string {
 	return filepath.Join(q.dir, "pack", "pack-"+hash+ext)
-}
-
-// linkOrCopy gives a file a second name, or, on another file system, a copy.
-func linkOrCopy(from, to string) error {
-	if err := os.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
-
-// syncFile makes the content of a file durable.
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // saveHint writes a hint into the quarantine.

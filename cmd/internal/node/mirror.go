@@ -192,7 +192,7 @@ func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
 		return err
 	}
 	// The folder of the publisher may be new as well.
-	return errors.Join(durable.SyncDir(filepath.Dir(m.dir)), durable.SyncDir(filepath.Dir(filepath.Dir(m.dir))))
+	return errors.Join(durable.Sync(filepath.Dir(m.dir)), durable.Sync(filepath.Dir(filepath.Dir(m.dir))))
 }
 
 // newPrefix names a mirror that is being made.
@@ -204,7 +204,7 @@ func syncTree(dir string) error {
 		if err != nil {
 			return err
 		}
-		return durable.SyncDir(path) // a file as well
+		return durable.Sync(path)
 	})
 }
 
@@ -355,7 +355,7 @@ func (m *mirror) acceptLocked(ctx context.Context, next *state, q *quarantine, p
 		a.Quarantine = filepath.Base(q.dir)
 		// What is to be moved must still be there after a crash.
 		for _, dir := range []string{filepath.Join(q.dir, "pack"), q.dir, m.path("incoming")} {
-			if err := durable.SyncDir(dir); err != nil {
+			if err := durable.Sync(dir); err != nil {
 				return err
 			}
 		}
@@ -454,7 +454,7 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 	if a.Quarantine != "" {
 		os.RemoveAll(filepath.Join(m.path("incoming"), a.Quarantine))
 	}
-	return durable.SyncDir(m.path())
+	return durable.Sync(m.path())
 }
 
 // errPackLost means that a pack which was to be accepted is in no quarantine

@@ -354,7 +354,7 @@ func (t *tidying) remove(n *Node) error {
 		delete(m.packs, p.Info.InfoHash())
 		m.mu.Unlock()
 	}
-	if err := durable.SyncDir(m.path("packs")); err != nil {
+	if err := durable.Sync(m.path("packs")); err != nil {
 		return err
 	}
 	var errs []error
