@@ -31,4 +31,6 @@
 //
 //	GITPEER_PEERS=HOST:PORT,…    peers to ask besides those that are found
 //	GITPEER_ALLOW_REWIND=1       accept, this once, refs that went back
+//	GITPEER_LOOK=1               look the record up, even if node.fresh in the
+//	                             configuration lets the last lookup count
 package main

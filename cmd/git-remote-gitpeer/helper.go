@@ -35,6 +35,7 @@ type helper struct {
 	agent    string // SSH_AUTH_SOCK
 	peers    []string
 	rewind   bool
+	look     bool
 
 	stdin   io.Reader
 	stdout  io.Writer
@@ -135,7 +136,7 @@ func (h *helper) verified(ctx context.Context, own ownership) error {
 	if err != nil {
 		return err
 	}
-	request := node.FetchRequest{URL: h.url, Peers: h.peers, AllowRewind: h.rewind, Own: own == ours}
+	request := node.FetchRequest{URL: h.url, Peers: h.peers, AllowRewind: h.rewind, Look: h.look, Own: own == ours}
 	state, err := c.Fetch(ctx, request, h.ui.Progress(h.options.when()))
 	if err != nil {
 		return err

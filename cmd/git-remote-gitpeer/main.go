@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		protocol: os.Getenv("GIT_PROTOCOL"),
 		agent:    os.Getenv("SSH_AUTH_SOCK"),
 		peers:    list(os.Getenv("GITPEER_PEERS")),
+		look:     os.Getenv("GITPEER_LOOK") == "1",
 		rewind:   os.Getenv("GITPEER_ALLOW_REWIND") == "1",
 		dial:     func(ctx context.Context) (client, error) { return dial(ctx, home) },
 	}

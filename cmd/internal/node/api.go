@@ -116,6 +116,7 @@ type FetchRequest struct {
 	URL         string   `json:"url"`
 	Peers       []string `json:"peers,omitempty"`        // host:port to ask besides those found
 	AllowRewind bool     `json:"allow_rewind,omitempty"` // accept refs that go back, once; it is logged
+	Look        bool     `json:"look,omitempty"`         // ask the DHT, even if it was asked a moment ago
 	Own         bool     `json:"own,omitempty"`          // push is about to follow: the mirror of an own key is enough
 }
 

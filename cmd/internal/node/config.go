@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
@@ -31,6 +32,7 @@ const maxConfigBytes = 1 << 20
 //	    listen = 0.0.0.0:6881        ; one UDP and TCP address for everything
 //	    seed = true                  ; serve what was fetched
 //	    mirrors = true               ; fetch from the web servers that publishers name, too
+//	    fresh = 0                    ; a fetch relies on a lookup that is so young: 0 to 60 s, such as 5s
 //	    portmap = true               ; have the router forward the port (NAT-PMP, UPnP)
 //	    lsd = true                   ; ask the local network for peers (BEP 14)
 //	[dht]
@@ -58,6 +60,7 @@ type config struct {
 	Mirrors   bool
 	LSD       bool
 	PortMap   bool
+	Fresh     time.Duration // how old a lookup may be that a fetch relies on
 	Limits    limits
 	Policy    seedPolicy
 	Repos     map[refs.Address]*repoConfig
@@ -223,6 +226,8 @@ func (c *config) setNode(key, value string) (err error) {
 		c.Seed, err = parseBool(value)
 	case "lsd":
 		c.LSD, err = parseBool(value)
+	case "fresh":
+		c.Fresh, err = parseFresh(value)
 	case "portmap":
 		c.PortMap, err = parseBool(value)
 	case "mirrors":
@@ -324,6 +329,19 @@ func (c *config) repo(a refs.Address) repoConfig {
 }
 
 // parseBool takes git's words for true and false.
+// parseFresh reads a number of seconds, such as 5s; 0 is none.
+func parseFresh(value string) (time.Duration, error) {
+	if value == "0" {
+		return 0, nil
+	}
+	digits, ok := strings.CutSuffix(value, "s")
+	n, err := strconv.ParseUint(digits, 10, 8)
+	if !ok || err != nil || n > uint64(maxFresh/time.Second) {
+		return 0, fmt.Errorf("%q is not a time from 0 to %d s, such as 5s", value, maxFresh/time.Second)
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
 func parseBool(value string) (bool, error) {
 	switch value {
 	case "true", "yes", "on", "1":

@@ -38,6 +38,8 @@ func TestConfigErrors(t *testing.T) {
 		"[seed]\n\tratio = 1e9\n":                                      "2: seed.ratio",
 		"[seed]\n\tage = 30\n":                                         "2: seed.age",
 		"[seed]\n\tage = 99999w\n":                                     "2: seed.age",
+		"[node]\n\tfresh = 61s\n":                                      "2: node.fresh",
+		"[node]\n\tfresh = 5\n":                                        "2: node.fresh",
 		"[seed]\n\tsize = much\n":                                      "2: seed.size",
 		"[repo]\n\turl = " + someURL + "\n":                            "2: want [repo",
 		"[repo \"a\"]\n\tseed = never\n":                               "2: repo.a.seed: the section must begin",
@@ -67,7 +69,7 @@ func TestConfigErrors(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config")
-	text := "# mine\n[node]\n\tlisten = 192.0.2.1:7\n\tseed = no\n\tmirrors = off\n\tlsd = false\n\tportmap = 0\n[dht]\n\tbootstrap = a:1\n\tbootstrap = b:2 ; two\n" +
+	text := "# mine\n[node]\n\tlisten = 192.0.2.1:7\n\tseed = no\n\tmirrors = off\n\tlsd = false\n\tportmap = 0\n\tfresh = 5s\n[dht]\n\tbootstrap = a:1\n\tbootstrap = b:2 ; two\n" +
 		"[limit]\n\tupload = 500k\n\tdownload = 2M\n\tconnections = 100\n\tper-torrent = 20\n\thalf-open = 10\n" +
 		"[seed]\n\tratio = 2.5\n\tsize = 20g\n\tage = 2w\n[repo \"tools\"]\n\turl = " + someURL + "\n\tseed = always\n\tmirror = https://a.example/\n\tmirror = http://10.0.0.1:81/x/\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -80,10 +82,10 @@ func TestConfig(t *testing.T) {
 	a, _ := refs.ParseAddress(someURL)
 	want := &config{
 		Listen: "127.0.0.1:0", Bootstrap: []string{"a:1", "b:2"},
-		Mirrors: false,
-		Limits:  limits{Upload: 500 << 10, Download: 2 << 20, Connections: 100, PerTorrent: 20, HalfOpen: 10},
-		Policy:  seedPolicy{Ratio: 2.5, Size: 20 << 30, Age: 14 * 24 * time.Hour},
-		Repos:   map[refs.Address]*repoConfig{a: {Seed: seedAlways, Mirrors: []refs.Mirror{"https://a.example/", "http://10.0.0.1:81/x/"}}},
+		Mirrors: false, Fresh: 5 * time.Second,
+		Limits: limits{Upload: 500 << 10, Download: 2 << 20, Connections: 100, PerTorrent: 20, HalfOpen: 10},
+		Policy: seedPolicy{Ratio: 2.5, Size: 20 << 30, Age: 14 * 24 * time.Hour},
+		Repos:  map[refs.Address]*repoConfig{a: {Seed: seedAlways, Mirrors: []refs.Mirror{"https://a.example/", "http://10.0.0.1:81/x/"}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("loadConfig = %+v, want %+v", got, want)

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +24,8 @@ type fetching struct {
 	progress ProgressFunc
 	heard    []trust.Witness // from a first attempt, which lacked commits of theirs; nil: this is the first
 	mine     bool            // the repository is the user's own
+	arrived  time.Time       // when it was asked for
+	must     bool            // look the record up, however fresh it is
 	seen     *state          // what the publisher says now, as far as it is known
 	entry    trust.LogEntry  // of the last decision
 	damaged  []*packFile     // that the mirror should have and has not: everything is fetched again
@@ -50,7 +51,7 @@ func (n *Node) fetchOnce(ctx context.Context, req FetchRequest, heard []trust.Wi
 		return nil, err
 	}
 	defer n.afterFetch(f.mirror, end, &err)
-	f.heard = heard
+	f.heard, f.must = heard, req.Look
 	if req.AllowRewind {
 		f.policy = f.policy.WithRewind()
 	}
@@ -63,11 +64,12 @@ func (n *Node) fetchOnce(ctx context.Context, req FetchRequest, heard []trust.Wi
 
 // beginFetch makes a fetch the mirror's next operation; the caller calls end.
 func (n *Node) beginFetch(ctx context.Context, url string, peers []string, progress ProgressFunc) (f *fetching, end func(), err error) {
+	arrived := time.Now()
 	a, policy, err := n.address(url)
 	if err != nil {
 		return nil, nil, err
 	}
-	f = &fetching{node: n, policy: policy, progress: progress}
+	f = &fetching{node: n, policy: policy, progress: progress, arrived: arrived}
 	if f.peers, err = parsePeers(peers); err != nil {
 		return nil, nil, err
 	}
@@ -122,9 +124,12 @@ func (f *fetching) run(ctx context.Context) (res *FetchResult, err error) {
 	if err := f.repair(); err != nil {
 		return nil, err
 	}
-	f.progress(Progress{Stage: "Looking up the record"})
 	now := time.Now()
-	resolution, err := announce.Resolve(ctx, f.node.swarm.DHT(), f.mirror.addr, f.floor(), now)
+	if f.fresh(now) {
+		return f.unchanged(ctx, now)
+	}
+	f.progress(Progress{Stage: "Looking up the record"})
+	resolution, err := f.lookup(ctx, now)
 	if err != nil {
 		return f.unreachable(ctx, err)
 	}
@@ -204,7 +209,7 @@ func (f *fetching) sameSnapshot(ctx context.Context, next *state) (*FetchResult,
 	if err != nil {
 		return nil, err
 	}
-	if next.Item.Seq > f.was.Item.Seq || !bytes.Equal(next.Pins.Format(), f.was.Pins.Format()) {
+	if next.Item.Seq > f.was.Item.Seq || !samePins(f.was.Pins, next.Pins) {
 		if err := f.mirror.accept(ctx, next, nil, nil); err != nil {
 			return nil, err
 		}

@@ -36,6 +36,7 @@ type mirror struct {
 	state      *state     // nil until something was accepted
 	packs      map[refs.InfoHash]*packFile
 	unfinished bool                    // an acceptance failed half-way: it is finished before anything else
+	glimpse    glimpse                 // of the newest record
 	waiting    int                     // how many are in begin
 	giveWay    context.CancelCauseFunc // ends the backfill under way; nil if there is none
 }

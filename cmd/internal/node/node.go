@@ -299,5 +299,16 @@ func (n *Node) saveItem(a refs.Address, item *announce.Item) error {
 
 // newerSeen is told of a record that replaces one we keep alive.
 func (n *Node) newerSeen(a refs.Address, item *announce.Item) {
+	n.told(a, item, time.Time{})
 	n.log.Info("a newer record was published", "repository", a.String(), "seq", item.Seq)
+}
+
+// told notes a record that was met elsewhere than in a fetch; see mirror.saw.
+func (n *Node) told(a refs.Address, item *announce.Item, asked time.Time) {
+	n.mu.Lock()
+	m := n.mirrors[a]
+	n.mu.Unlock()
+	if m != nil {
+		m.saw(item, asked)
+	}
 }

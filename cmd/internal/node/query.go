@@ -23,10 +23,12 @@ func (n *Node) resolve(ctx context.Context, req ResolveRequest, progress Progres
 		return nil, err
 	}
 	progress(Progress{Stage: "Looking up the record"})
-	r, err := announce.Resolve(ctx, n.swarm.DHT(), a, announce.Floor{}, time.Now())
+	now := time.Now()
+	r, err := announce.Resolve(ctx, n.swarm.DHT(), a, announce.Floor{}, now)
 	if err != nil {
 		return nil, err
 	}
+	n.told(a, r.Item, now)
 	progress(Progress{Stage: "Looking up the record", Done: int64(r.Agreed), Total: int64(r.Answered), Unit: "nodes", Over: true})
 	if r.Equivocation != nil {
 		progress(Progress{Note: "the publisher once signed two records with one seq, before this one"})
@@ -83,7 +85,7 @@ func (f *fetching) look(ctx context.Context) (*state, error) {
 		return f.was, nil
 	}
 	f.progress(Progress{Stage: "Looking up the record"})
-	r, err := announce.Resolve(ctx, f.node.swarm.DHT(), f.mirror.addr, f.floor(), time.Now())
+	r, err := f.lookup(ctx, time.Now())
 	if err != nil {
 		if f.was != nil && isUnavailable(err) {
 			f.progress(Progress{Note: err.Error() + "; this is the last accepted state"})

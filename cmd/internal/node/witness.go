@@ -190,7 +190,7 @@ func (n *Node) hear(ctx context.Context, a refs.Address, policy *trust.Policy, p
 // before.
 func (f *fetching) listen(ctx context.Context) (*state, error) {
 	now := time.Now()
-	r, err := announce.Resolve(ctx, f.node.swarm.DHT(), f.mirror.addr, f.floor(), now)
+	r, err := f.lookup(ctx, now)
 	if err != nil {
 		return nil, err
 	}
