@@ -61,6 +61,7 @@ type Verdict struct {
 	Rule        string    // name of the rule that applied; "" for the default
 	Why         string    // one sentence for people, without line ends
 	Hint        string    // a command that would change the verdict; "" when there is none
+	Asked       bool      // of a notice: it is what the rule asks for, a fact rather than a warning
 }
 
 // verdictJSON is the stable form: TRUST.md §2.6.

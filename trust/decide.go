@@ -392,7 +392,7 @@ func (j *judge) decision(candidates []*candidate, introduction []refs.OID) *Deci
 		}
 		d.auth = append(d.auth, g.auth...)
 		if g.rule.Mode == ModePublisher {
-			d.Notices = append(d.Notices, Verdict{Rule: g.rule.Name, Why: fmt.Sprintf(
+			d.Notices = append(d.Notices, Verdict{Rule: g.rule.Name, Asked: true, Why: fmt.Sprintf(
 				"signatures of commits were not checked (%s)", describe(g))})
 		}
 	}

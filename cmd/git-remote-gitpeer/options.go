@@ -25,11 +25,14 @@ type options struct {
 func newOptions() options { return options{verbosity: 1} }
 
 // when says in which case progress is shown. git has looked at the terminal
-// already when it asks for progress. Even --quiet does not hide that signatures
-// were not checked, or that a publisher was not heard: git's own warnings are
-// not hidden by it either.
+// already when it asks for progress. As with git's own, --quiet hides progress
+// and facts, also that signatures are not checked where the user said so, and
+// does not hide warnings.
 func (o *options) when() ui.When {
-	if o.progress && o.verbosity > 0 {
+	switch {
+	case o.verbosity == 0:
+		return ui.Quiet
+	case o.progress:
 		return ui.Always
 	}
 	return ui.NotesOnly

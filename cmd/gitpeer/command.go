@@ -130,7 +130,7 @@ func (f *flagSet) progress() func() ui.When {
 	return func() ui.When {
 		switch {
 		case *quiet:
-			return ui.Never
+			return ui.Quiet
 		case *always:
 			return ui.Always
 		}
@@ -140,7 +140,7 @@ func (f *flagSet) progress() func() ui.When {
 
 // progressHelp describes the flags of progress.
 const progressHelp = `    --progress       show progress even if standard error is no terminal
-    --quiet, -q      show neither progress nor notes
+    --quiet, -q      show neither progress nor notes, only warnings and errors
 `
 
 // unknownCommand suggests what may have been meant.

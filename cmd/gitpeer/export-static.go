@@ -55,7 +55,7 @@ func runExport(ctx context.Context, e *env, args []string) error {
 		e.ui.JSON(res)
 		return nil
 	}
-	if when() != ui.Never {
+	if when() != ui.Quiet {
 		e.ui.Notef("number %d with %d of its %d packs is in %s; wrote %d files of %s", res.Number, res.Packs, res.Listed, res.Dir, res.Files, ui.Bytes(res.Bytes))
 	}
 	return nil

@@ -148,8 +148,8 @@ func TestParseFlags(t *testing.T) {
 		f := newFlags("x")
 		name, list, when := f.String("name", "", ""), f.repeated("ref"), f.progress()
 		rest, err := f.parse(test.args, 0, many)
-		if err != nil || !slices.Equal(rest, test.rest) || *name != test.name || !slices.Equal(*list, test.refs) || (when() == ui.Never) != test.quiet {
-			t.Errorf("parse(%q) = %q, %v with name %q, refs %q, quiet %v", test.args, rest, err, *name, *list, when() == ui.Never)
+		if err != nil || !slices.Equal(rest, test.rest) || *name != test.name || !slices.Equal(*list, test.refs) || (when() == ui.Quiet) != test.quiet {
+			t.Errorf("parse(%q) = %q, %v with name %q, refs %q, quiet %v", test.args, rest, err, *name, *list, when() == ui.Quiet)
 		}
 	}
 	for _, args := range [][]string{{"--nmae", "n"}, {"--name"}, {"a", "b", "c"}, {}} {

@@ -71,7 +71,7 @@ func runPublish(ctx context.Context, e *env, args []string) error {
 		return nil
 	}
 	e.ui.Printf("%s\n", result.URL)
-	if when() != ui.Never {
+	if when() != ui.Quiet {
 		what := "published as"
 		if !result.Changed {
 			what = "nothing new; still"

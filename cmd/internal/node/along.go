@@ -150,7 +150,7 @@ func (s *swarmFetch) fetchHint(ctx context.Context, p refs.Pack, format refs.Obj
 	if p.HintBytes == 0 || p.From != 0 || p.Objects > packfile.MaxEntries || p.HintBytes > packfile.MaxHintBytes(p.Objects) {
 		return nil
 	}
-	d, err := s.start(ctx, swarm.FetchRequest{InfoHash: p.Hint, Length: p.HintBytes, File: s.file(p.Hint), StallTimeout: hintPatience}, "")
+	d, err := s.start(ctx, swarm.FetchRequest{InfoHash: p.Hint, Length: p.HintBytes, File: s.file(p.Hint), StallTimeout: hintPatience})
 	if err != nil {
 		return nil
 	}
@@ -204,7 +204,7 @@ func (s *swarmFetch) indexAlong(ctx context.Context, q *quarantine, d *arriving,
 		return nil, packfile.ErrUnsure
 	}
 	src := packfile.Source{Pack: d, Follow: d.Follow}
-	x, err := packfile.NewIndex(ctx, src, hint.Entries, packfile.Options{Format: spec.Format, Limits: spec.Limits, Bytes: p.Bytes})
+	x, err := packfile.NewIndex(ctx, src, hint.Entries, packfile.Options{Format: spec.Format, Limits: spec.Limits, Bytes: p.Bytes, Checked: spec.Checked})
 	if err != nil {
 		return nil, err
 	}

@@ -21,16 +21,19 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 // A Progress line says how far one stage of an operation has come. Stages are
-// words for people: "resolving", "snapshot", "receiving pack 2/3".
+// words for people: "Looking up the record", "Receiving objects".
 type Progress struct {
 	Stage string `json:"stage"`
 	Done  int64  `json:"done"`            // bytes, objects or nodes, as Unit says
 	Total int64  `json:"total,omitempty"` // 0 if not known
 	Unit  string `json:"unit,omitempty"`  // "bytes", "objects", "nodes" or ""
-	Rate  int64  `json:"rate,omitempty"`  // units a second, of bytes
+	Rate  int64  `json:"rate,omitempty"`  // bytes a second
 	Peers int    `json:"peers,omitempty"`
-	Over  bool   `json:"over,omitempty"` // the stage is finished
-	Note  string `json:"note,omitempty"` // a line for people, by itself: a warning or a fact
+	Over  bool   `json:"over,omitempty"`  // the stage is finished
+	Bytes int64  `json:"bytes,omitempty"` // that came in, where Unit is "objects"
+	Note  string `json:"note,omitempty"`  // a line for people, by itself: a fact, or with Warning a warning
+	// Warning marks a note that --quiet does not hide.
+	Warning bool `json:"warning,omitempty"`
 }
 
 // A ProgressFunc is told of progress; it is called from one goroutine.

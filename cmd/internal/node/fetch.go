@@ -248,7 +248,7 @@ func (f *fetching) decide(ctx context.Context, q *quarantine, next *state) (trus
 	}
 	for _, v := range decision.Notices {
 		if !f.mine {
-			f.progress(Progress{Note: notice(v)})
+			f.progress(Progress{Note: notice(v), Warning: !v.Asked})
 		}
 	}
 	f.progress(Progress{Stage: "Verifying signatures", Over: true})

@@ -211,7 +211,7 @@ func (f *fetching) fillPack(ctx context.Context, p refs.Pack) (err error) {
 	defer q.remove()
 	s := f.newSwarm(&announce.Resolution{})
 	defer func() { s.stop(err) }()
-	d, err := s.start(ctx, swarm.FetchRequest{InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash)}, "")
+	d, err := s.start(ctx, swarm.FetchRequest{InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash)})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -65,7 +66,7 @@ func (q *quarantine) ingest(ctx context.Context, pack io.Reader, in ingestSpec) 
 	var g errgroup.Group
 	g.Go(func() error {
 		var stats *packfile.Stats
-		if stats, scanErr = packfile.Scan(toScan, in.Format, in.Limits, nil); scanErr == nil {
+		if stats, scanErr = packfile.Scan(toScan, in.Format, in.Limits, count(in.Checked)); scanErr == nil {
 			out.Stats = *stats
 		}
 		toScan.CloseWithError(errors.Join(scanErr, errSinkClosed))
@@ -100,6 +101,8 @@ type ingestSpec struct {
 	Limits packfile.Limits
 	Whole  bool      // a base: self-contained
 	Also   io.Writer // sees every byte too, if not nil
+	// Checked counts the objects of the pack, if not nil.
+	Checked *atomic.Int64
 }
 
 // errSinkClosed is what the copying loop sees once a reader has had enough.

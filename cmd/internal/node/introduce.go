@@ -14,7 +14,7 @@ import (
 func (f *fetching) introduce(ctx context.Context, r *announce.Resolution, refused error) error {
 	st, err := f.published(ctx, r)
 	if err != nil {
-		f.progress(Progress{Note: "the snapshot, which would name the signers, cannot be had: " + err.Error()})
+		f.progress(Progress{Note: "the snapshot, which would name the signers, cannot be had: " + err.Error(), Warning: true})
 		return refused
 	}
 	return trust.Introduce(f.policy, st.Snapshot, nil, time.Now())

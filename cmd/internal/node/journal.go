@@ -80,7 +80,7 @@ func (f *fetching) keepEvidence(err error) error {
 		}
 		kept = append(kept, name)
 	}
-	f.progress(Progress{Note: "both signed statements are kept: " + strings.Join(kept, ", ")})
+	f.progress(Progress{Note: "both signed statements are kept: " + strings.Join(kept, ", "), Warning: true})
 	return err
 }
 

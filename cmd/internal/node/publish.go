@@ -215,7 +215,7 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 			return nil, err
 		}
 		for _, note := range notes {
-			p.progress(Progress{Note: note})
+			p.progress(Progress{Note: note, Warning: true})
 		}
 	}
 	if err := m.create(ctx, p.work.ObjectFormat); err != nil {

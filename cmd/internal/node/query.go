@@ -31,7 +31,7 @@ func (n *Node) resolve(ctx context.Context, req ResolveRequest, progress Progres
 	n.told(a, r.Item, now)
 	progress(Progress{Stage: "Looking up the record", Done: int64(r.Agreed), Total: int64(r.Answered), Unit: "nodes", Over: true})
 	if r.Equivocation != nil {
-		progress(Progress{Note: "the publisher once signed two records with one seq, before this one"})
+		progress(Progress{Note: "the publisher once signed two records with one seq, before this one", Warning: true})
 	}
 	res := &ResolveResult{
 		URL: a.String(), Seq: r.Item.Seq, Number: r.Record.Number, Head: r.Record.Head,
@@ -88,7 +88,7 @@ func (f *fetching) look(ctx context.Context) (*state, error) {
 	r, err := f.lookup(ctx, time.Now())
 	if err != nil {
 		if f.was != nil && isUnavailable(err) {
-			f.progress(Progress{Note: err.Error() + "; this is the last accepted state"})
+			f.progress(Progress{Note: err.Error() + "; this is the last accepted state", Warning: true})
 			return f.was, nil
 		}
 		return nil, err

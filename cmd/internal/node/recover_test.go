@@ -47,6 +47,16 @@ func (p *person) dir(url string) string {
 	return p.home.Mirror(a)
 }
 
+// snapshotFile is the snapshot that the mirror has accepted.
+func (p *person) snapshotFile(url string) string {
+	p.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(p.dir(url), "gitpeer", "snapshot"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(raw)
+}
+
 // TestKilledWhileAccepting breaks an acceptance at each of its later steps, the
 // way a crash there would leave it, and restarts the node.
 func TestKilledWhileAccepting(t *testing.T) {
@@ -200,7 +210,7 @@ func TestInterruptedFetchChangesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	// Ctrl-C when the snapshot has come and the pack has not.
 	_, err := bob.client.Fetch(ctx, FetchRequest{URL: url}, func(p Progress) {
-		if strings.HasPrefix(p.Stage, "Receiving pack") {
+		if p.Stage == "Receiving objects" {
 			cancel()
 		}
 	})
@@ -212,12 +222,15 @@ func TestInterruptedFetchChangesNothing(t *testing.T) {
 	} else {
 		end()
 	}
-	if after := bob.mirrorState(mustAddress(t, url)); after != before {
-		t.Errorf("an interrupted fetch changed the mirror:\nbefore\n%s\nafter\n%s", before, after)
-	}
+	after, accepted := bob.mirrorState(mustAddress(t, url)), bob.snapshotFile(url)
 	if got := bob.fetch(url); got.Number != 2 {
 		t.Errorf("the next fetch brought number %d, want 2", got.Number)
 	}
+	// Or it came after the point of no return.
+	if after != before && accepted != bob.snapshotFile(url) {
+		t.Errorf("an interrupted fetch changed the mirror:\nbefore\n%s\nafter\n%s", before, after)
+	}
+	fsck(t, bob.dir(url))
 }
 
 // bobMirrorIdle waits until the node has let go of a mirror: a status request

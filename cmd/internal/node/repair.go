@@ -39,7 +39,7 @@ func (f *fetching) repair() error {
 	if f.damaged, err = f.mirror.damaged(); err != nil || len(f.damaged) == 0 {
 		return err
 	}
-	f.progress(Progress{Note: f.damage() + "; fetching everything again"})
+	f.progress(Progress{Note: f.damage() + "; fetching everything again", Warning: true})
 	for _, p := range f.damaged {
 		if err := f.node.unseed(f.mirror, p.Info.InfoHash()); err != nil {
 			return err

@@ -28,6 +28,7 @@ type swarmFetch struct {
 	f       *fetching
 	peers   []netip.AddrPort
 	mirrors []swarm.Mirror
+	meter   *meter // of the packs under way; nil in a backfill
 
 	mu        sync.Mutex                 // guards what follows
 	downloads map[string]*swarm.Download // by the file they are written to
@@ -80,7 +81,13 @@ func (s *swarmFetch) snapshot(ctx context.Context, next *state) error {
 	defer cancel()
 	d, err := s.start(ctx, swarm.FetchRequest{
 		InfoHash: ih, MaxBytes: refs.MaxParcelBytes, File: s.file(ih),
-	}, "Receiving the snapshot")
+		Progress: func(p swarm.Progress) {
+			s.f.progress(Progress{
+				Stage: "Receiving the snapshot", Done: p.Verified, Total: p.Length, Unit: "bytes",
+				Rate: int64(p.Rate), Peers: p.Peers, Over: p.Stage == swarm.StageDone,
+			})
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -198,12 +205,27 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 	if err := checkRoom(s.f.node.home.incoming(), todo, freeBytes); err != nil {
 		return err
 	}
+	s.meter = newMeter(s.f.progress, todo, w.came)
+	showing, shown := context.WithCancel(ctx)
+	var line sync.WaitGroup
+	line.Go(func() { s.meter.run(showing) })
+	err := s.followAll(ctx, q, w, todo)
+	shown()
+	line.Wait()
+	if err == nil && len(todo) > 0 {
+		s.meter.end()
+	}
+	return err
+}
+
+// followAll is follow of these packs.
+func (s *swarmFetch) followAll(ctx context.Context, q *quarantine, w *way, todo []refs.Pack) error {
 	started := make(chan packStream, prefetch)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(started)
-		for i, p := range todo {
-			d, err := s.open(ctx, g, w, p, fmt.Sprintf("Receiving pack %d/%d", i+1, len(todo)))
+		for _, p := range todo {
+			d, err := s.open(ctx, g, w, p)
 			if err != nil {
 				return err
 			}
@@ -238,7 +260,7 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 }
 
 // open gives the bytes of a pack: of one that came with the snapshot at once.
-func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs.Pack, stage string) (packStream, error) {
+func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs.Pack) (packStream, error) {
 	if w.came != nil && w.came.line == p {
 		return w.came, nil
 	}
@@ -246,7 +268,8 @@ func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs
 	var err error
 	a.Download, err = s.start(ctx, swarm.FetchRequest{
 		InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: w.patience(p),
-	}, stage)
+		Progress: func(d swarm.Progress) { s.meter.received(p.InfoHash, d) },
+	})
 	if err != nil {
 		a.noHint()
 		return nil, err
@@ -257,10 +280,12 @@ func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs
 // index reads one download into the quarantine.
 func (s *swarmFetch) index(ctx context.Context, q *quarantine, d packStream, p refs.Pack, spec ingestSpec) (*packFile, error) {
 	if a, ok := d.(*arriving); ok {
+		spec.Checked = s.meter.checked(p.InfoHash)
 		if file, err := s.indexAlong(ctx, q, a, p, spec); !errors.Is(err, packfile.ErrUnsure) {
 			return file, err
 		}
 	}
+	spec.Checked = s.meter.checked(p.InfoHash)
 	in, err := q.ingest(ctx, d, spec)
 	if err != nil {
 		return nil, err
@@ -271,25 +296,22 @@ func (s *swarmFetch) index(ctx context.Context, q *quarantine, d packStream, p r
 	return in.file(d.Info(), p.To), nil
 }
 
-// start begins a download and reports how it goes.
-func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest, stage string) (*swarm.Download, error) {
+// start begins a download; req.Progress, if any, hears how it goes.
+func (s *swarmFetch) start(ctx context.Context, req swarm.FetchRequest) (*swarm.Download, error) {
 	req.Peers, req.Mirrors = s.peers, s.mirrors
 	if s.f.node.opts.Stall != 0 {
 		req.StallTimeout = s.f.node.opts.Stall
 	}
 	ctx, slow := context.WithCancelCause(ctx)
 	var watch pace
+	tell := req.Progress
 	req.Progress = func(p swarm.Progress) {
 		if err := watch.observe(req.InfoHash, time.Now(), p); err != nil {
 			slow(err)
 		}
-		if stage == "" { // goes along with something else
-			return
+		if tell != nil {
+			tell(p)
 		}
-		s.f.progress(Progress{
-			Stage: stage, Done: p.Verified, Total: p.Length, Unit: "bytes",
-			Rate: int64(p.Rate), Peers: p.Peers, Over: p.Stage == swarm.StageDone,
-		})
 	}
 	s.mu.Lock()
 	if before := s.downloads[req.File]; before != nil { // of a way that was given up

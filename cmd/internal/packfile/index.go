@@ -34,6 +34,8 @@ type Options struct {
 	// mere blob is for git.
 	Cache   int64
 	Workers int // goroutines; 0 is one for each processor
+	// Checked, if not nil, counts the objects that were resolved and checked.
+	Checked *atomic.Int64
 }
 
 // DefaultCache makes the node that indexes any pack stay below 192 MB with the
@@ -184,6 +186,14 @@ func (ix *indexer) run(ctx context.Context) (*Index, error) {
 	x.Stats.Objects, x.Stats.Inflated, x.Stats.Bytes = int64(ix.e.Len()), ix.inflated.Load(), ix.o.Bytes
 	x.redone = ix.redone.Load()
 	return x, x.checkSpecials(specials, workers[0])
+}
+
+// done notes that an entry is resolved and checked, and what it is.
+func (ix *indexer) done(i int32, what uint32) {
+	ix.state[i].Or(isDone | what)
+	if ix.o.Checked != nil {
+		ix.o.Checked.Add(1)
+	}
 }
 
 // stop ends all waiting.

@@ -233,7 +233,7 @@ func (w *worker) entry(i int32) error {
 	if depth > maxDepth {
 		return unsure("delta chain of more than %d", maxDepth)
 	}
-	w.ix.state[i].Or(isDone | uint32(kind)<<kindShift | depth<<depthShift)
+	w.ix.done(i, uint32(kind)<<kindShift|depth<<depthShift)
 	if first != 0 {
 		w.wake(i, first, out)
 	}
@@ -478,7 +478,7 @@ func (w *worker) stream(i int32) error {
 		return unsure("blob of %d bytes, not %d (%v)", n, h.size, err)
 	}
 	w.ix.table.crcs[i] = crc.Sum32()
-	w.ix.state[i].Or(isDone | uint32(h.kind)<<kindShift)
+	w.ix.done(i, uint32(h.kind)<<kindShift)
 	return w.named(i, h.kind)
 }
 

@@ -18,8 +18,8 @@ type When int
 const (
 	OnTerminal When = iota // while standard error is a terminal
 	Always                 // as --progress asks: elsewhere, the last line of each stage
-	NotesOnly              // no progress, but what a person must know
-	Never                  // as --quiet asks: neither
+	NotesOnly              // no progress, but facts
+	Quiet                  // as --quiet asks: neither; warnings are shown all the same, as git shows its own
 )
 
 // throttle is the least time between two states of one progress line: as many
@@ -37,13 +37,13 @@ func (u *UI) progress(when When, tty bool) node.ProgressFunc {
 	var stage string
 	var shown time.Time
 	return func(p node.Progress) {
-		if when == Never {
-			return
-		}
-		if p.Note != "" {
+		switch {
+		case p.Note != "" && p.Warning:
+			u.Warnf("%s", p.Note)
+		case p.Note != "" && when != Quiet:
 			u.Notef("%s", p.Note)
 		}
-		if p.Stage == "" || when == NotesOnly || !tty && (when != Always || !p.Over) {
+		if p.Stage == "" || when == NotesOnly || when == Quiet || !tty && (when != Always || !p.Over) {
 			return
 		}
 		if now := time.Now(); p.Over || p.Stage != stage || now.Sub(shown) >= throttle {
@@ -102,7 +102,10 @@ func progressLine(p node.Progress) string {
 	case !p.Over:
 		b.WriteString(" ...")
 	}
-	if p.Rate > 0 && p.Unit == "bytes" {
+	if p.Bytes > 0 {
+		b.WriteString(", " + Bytes(p.Bytes))
+	}
+	if p.Rate > 0 {
 		b.WriteString(" | " + Bytes(p.Rate) + "/s")
 	}
 	switch {

@@ -146,6 +146,8 @@ func TestProgressLine(t *testing.T) {
 			"Receiving pack 2/3:  41% (5.00/12.00 MiB) | 4.00 MiB/s, 3 peers"},
 		{node.Progress{Stage: "receiving pack 1/1", Done: 1000, Total: 5 << 30, Unit: "bytes", Peers: 1},
 			"Receiving pack 1/1:   0% (1000 bytes/5.00 GiB), 1 peer"},
+		{node.Progress{Stage: "receiving objects", Done: 1234, Total: 3000, Unit: "objects", Bytes: 12 << 20, Rate: 4 << 20, Peers: 3},
+			"Receiving objects:  41% (1234/3000), 12.00 MiB | 4.00 MiB/s, 3 peers"},
 		{node.Progress{Stage: "storing", Done: 14, Total: 20, Unit: "nodes"}, "Storing:  70% (14/20)"},
 		{node.Progress{Stage: "resolving", Done: 14, Unit: "nodes"}, "Resolving: 14 nodes"},
 		{node.Progress{Stage: "packing", Done: 1 << 10, Unit: "bytes"}, "Packing: 1.00 KiB"},
@@ -168,6 +170,7 @@ func TestProgress(t *testing.T) {
 		{Stage: "resolving", Done: 20, Total: 20, Unit: "nodes", Over: true},
 		{Stage: "receiving", Done: 10, Total: 100},
 		{Note: "commit signatures are not checked"},
+		{Note: "bob was not heard", Warning: true},
 		{Stage: "receiving", Done: 100, Total: 100, Over: true},
 	}
 	for _, test := range []struct {
@@ -177,11 +180,11 @@ func TestProgress(t *testing.T) {
 		want string
 	}{
 		{"terminal", OnTerminal, true, "Resolving:   5% (1/20)\rResolving: 100% (20/20), done.\n" +
-			"Receiving:  10% (10/100)\r\r                        \rgitpeer: commit signatures are not checked\nReceiving: 100% (100/100), done.\n"},
-		{"no terminal", OnTerminal, false, "gitpeer: commit signatures are not checked\n"},
-		{"no terminal, --progress", Always, false, "Resolving: 100% (20/20), done.\ngitpeer: commit signatures are not checked\nReceiving: 100% (100/100), done.\n"},
-		{"notes", NotesOnly, true, "gitpeer: commit signatures are not checked\n"},
-		{"quiet", Never, true, ""},
+			"Receiving:  10% (10/100)\r\r                        \rgitpeer: commit signatures are not checked\ngitpeer: warning: bob was not heard\nReceiving: 100% (100/100), done.\n"},
+		{"no terminal", OnTerminal, false, "gitpeer: commit signatures are not checked\ngitpeer: warning: bob was not heard\n"},
+		{"no terminal, --progress", Always, false, "Resolving: 100% (20/20), done.\ngitpeer: commit signatures are not checked\ngitpeer: warning: bob was not heard\nReceiving: 100% (100/100), done.\n"},
+		{"notes", NotesOnly, true, "gitpeer: commit signatures are not checked\ngitpeer: warning: bob was not heard\n"},
+		{"quiet", Quiet, true, "gitpeer: warning: bob was not heard\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
