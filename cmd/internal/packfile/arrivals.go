@@ -54,7 +54,21 @@ func (a *arrivals) add(off, n int64) {
 	for last > first && starts[last] > p.to {
 		last--
 	}
-	a.ix.sched.offer(span{int32(first), int32(last)})
+	a.ix.sched.offer(a.ix.arrived(span{int32(first), int32(last)}))
+}
+
+// arrived takes note that the bytes of entries have come. The span that it
+// returns has all those that do not wait for a base; each of the others is done
+// right after its base.
+func (ix *indexer) arrived(n span) span {
+	due := span{n.to, n.to}
+	for i := n.from; i < n.to; i++ {
+		if ix.state[i].Or(hasBytes)&hasBase != 0 || ix.e.back[i] == 0 {
+			ix.state[i].Or(isDue)
+			due = span{min(due.from, i), i + 1}
+		}
+	}
+	return due
 }
 
 func compare(a, b int64) int {

@@ -62,11 +62,14 @@ func (w *worker) run() error {
 // maxWindow is how many bytes of the pack a worker reads at once.
 const maxWindow = 256 << 10
 
-// span takes note that the bytes of entries have come, and does those that do
-// not wait for a base, with all that wait for them.
+// span does the entries that were due when their bytes came, each with all that
+// wait for it.
 func (w *worker) span(n span) error {
 	starts := w.ix.e.starts
 	for i := n.from; i < n.to; i++ {
+		if w.ix.state[i].Load()&isDue == 0 {
+			continue
+		}
 		if starts[i+1] > w.windowA+int64(len(w.window)) || starts[i] < w.windowA {
 			end := i + 1
 			for end < n.to && starts[end+1]-starts[i] <= maxWindow {
@@ -76,12 +79,9 @@ func (w *worker) span(n span) error {
 				return err
 			}
 		}
-		flags := w.ix.state[i].Or(hasBytes)
-		if w.ix.e.back[i] == 0 || flags&hasBase != 0 {
-			w.ready = append(w.ready, i)
-			if err := w.family(); err != nil {
-				return err
-			}
+		w.ready = append(w.ready, i)
+		if err := w.family(); err != nil {
+			return err
 		}
 	}
 	return nil
