@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"runtime/debug"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 )
@@ -38,11 +37,6 @@ func runDaemon(ctx context.Context, e *env, args []string) error {
 	level := slog.LevelInfo
 	if *verbose {
 		level = slog.LevelDebug
-	}
-	if os.Getenv("GOGC") == "" {
-		// Indexing a large pack needs tables of a hundred megabytes, and hardly
-		// allocates beside them: the usual reserve of as much again is no use.
-		debug.SetGCPercent(40)
 	}
 	log := node.NewLogger(home, e.stderr, level)
 	err = node.Run(ctx, node.Options{

@@ -13,6 +13,7 @@ import (
 // A packMaker makes the packs of one publication.
 type packMaker struct {
 	mirror   *mirror
+	heap     *heap
 	q        *quarantine
 	objects  []string // object directories of the work repository
 	format   refs.ObjectFormat
@@ -84,6 +85,7 @@ const minHinted = 256 << 10
 // ingest takes in a pack that was made, and gives its hint if it has one.
 func (p *packMaker) ingest(ctx context.Context, pack io.Reader, spec ingestSpec) (*ingested, *hintFile, error) {
 	if spec.Whole {
+		defer p.heap.index()()
 		return p.q.ingestWhole(ctx, pack, spec)
 	}
 	in, err := p.q.ingest(ctx, pack, spec)

@@ -26,7 +26,7 @@ import (
 // Options configure a node.
 type Options struct {
 	Home    Home
-	Getenv  func(string) string // GITPEER_LISTEN, GITPEER_BOOTSTRAP
+	Getenv  func(string) string // GITPEER_LISTEN, GITPEER_BOOTSTRAP, GOGC
 	Log     *slog.Logger
 	Version string
 	Stall   time.Duration               // how long a download waits for the next byte; 0: the swarm's default
@@ -40,6 +40,7 @@ type Node struct {
 	config  *config
 	log     *slog.Logger
 	started time.Time
+	heap    *heap
 	stop    context.CancelFunc
 	ctx     context.Context // of the node's life: background work that outlives a request ends with it
 
@@ -75,6 +76,7 @@ func Run(ctx context.Context, o Options) error {
 		opts: o, home: o.Home, config: cfg, log: o.Log, started: time.Now(), stop: stop, ctx: ctx,
 		mirrors: map[refs.Address]*mirror{}, seeds: map[refs.Address]*seeding{}, signers: map[keys.ID]keys.Signer{},
 	}
+	n.heap = newHeap(o.Getenv("GOGC"))
 	n.filler = newFiller(n)
 	for _, dir := range []string{o.Home.stateDir(), o.Home.reposDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -268,7 +268,7 @@ func (p *publication) makePacks(ctx context.Context, q *quarantine, list []refs.
 	if len(list) == 0 && len(listed) == 0 {
 		return nil, nil // an empty repository has no packs
 	}
-	maker := &packMaker{mirror: p.mirror, q: q, objects: []string{p.work.Objects}, format: p.work.ObjectFormat, progress: p.progress}
+	maker := &packMaker{mirror: p.mirror, heap: p.node.heap, q: q, objects: []string{p.work.Objects}, format: p.work.ObjectFormat, progress: p.progress}
 	known, err := p.mirror.loadBases(number - 1)
 	if err != nil {
 		return nil, err

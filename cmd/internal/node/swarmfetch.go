@@ -281,6 +281,7 @@ func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs
 func (s *swarmFetch) index(ctx context.Context, q *quarantine, d packStream, p refs.Pack, spec ingestSpec) (*packFile, error) {
 	if a, ok := d.(*arriving); ok {
 		spec.Checked = s.meter.checked(p.InfoHash)
+		defer s.f.node.heap.index()()
 		if file, err := s.indexAlong(ctx, q, a, p, spec); !errors.Is(err, packfile.ErrUnsure) {
 			return file, err
 		}
