@@ -1,6 +1,9 @@
 package packfile
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Modes of tree entries, as fsck accepts them.
 const (
@@ -121,11 +124,31 @@ func markedName(name []byte) error {
 			short = true
 		}
 	}
-	// The short names of NTFS: GIT~1, GITMOD~1, GI7EBA~1, MAILMA~1, ~1000000.
-	if b := name[0] | 0x20; short && (slash || b == 'g' || b == 'm' || name[0] == '~') {
+	if short && (slash || shortName(name)) {
 		return unusual("tree", "short name")
 	}
 	return nil
+}
+
+// shortName reports whether a name with a tilde may be what NTFS calls .git or
+// one of the files that git reads: GIT~1, GITMOD~1, or what it takes when those
+// are taken: GI7EBA~1, GI7EB~10, ~1000000.
+func shortName(name []byte) bool {
+	tilde := bytes.IndexByte(name, '~')
+	if tilde > 6 || tilde+1 == len(name) || name[tilde+1] < '1' || name[tilde+1] > '9' {
+		return false
+	}
+	stem := string(bytes.ToLower(name[:tilde]))
+	switch stem {
+	case "git", "gitmod", "gitatt", "gitign", "mailma":
+		return true
+	}
+	for _, hashed := range [...]string{"gi7eba", "gi7d29", "gi250a", "maba30"} {
+		if strings.HasPrefix(hashed, stem) {
+			return true
+		}
+	}
+	return false
 }
 
 // ignorable reports whether name begins with a character that HFS+ leaves out
@@ -150,10 +173,10 @@ func (c *checker) dotName(name, oid []byte, mode uint32) error {
 	}
 	for i, b := range name {
 		switch {
-		case b == '/' || b == '\\' || b == '~' || b == ':' || (b == 0xe2 || b == 0xef) && ignorable(name[i:]):
+		case b == '/' || b == '\\' || (b == 0xe2 || b == 0xef) && ignorable(name[i:]):
 			return unusual("tree", "name with a dot and more")
-		case b <= ' ' && name[1]|0x20 == 'g':
-			return unusual("tree", ".g… with a space")
+		case (b <= ' ' || b == ':') && name[1]|0x20 == 'g':
+			return unusual("tree", ".g… with a space or a colon")
 		}
 	}
 	if name[1]|0x20 != 'g' {
