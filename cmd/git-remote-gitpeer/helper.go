@@ -145,7 +145,7 @@ func (h *helper) verified(ctx context.Context, own ownership) error {
 		return err
 	}
 	if state.Stale != "" {
-		h.ui.Warnf("this is the last verified state, signed %s: %s", state.Signed.Format("2006-01-02 15:04 MST"), state.Stale)
+		h.ui.Warnf("%s", state.Stale)
 	}
 	h.state = state
 	return nil

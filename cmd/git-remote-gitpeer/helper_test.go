@@ -412,7 +412,7 @@ func TestStale(t *testing.T) {
 	w.fake.with(func(f *fakeNode) { f.stale = "no node answered" })
 	for i, quiet := range [][]string{{"clone"}, {"clone", "-q"}} {
 		_, stderr, err := w.git("", append(quiet, w.url, fmt.Sprintf("clone%d", i))...)
-		if err != nil || !strings.Contains(stderr, "gitpeer: warning: this is the last verified state") {
+		if err != nil || !strings.Contains(stderr, "gitpeer: warning: no node answered") {
 			t.Errorf("git %q of a stale state: %v: %s", quiet, err, stderr)
 		}
 	}

@@ -64,12 +64,13 @@ func networkError(err error) *Error {
 		expired  *announce.ExpiredError
 		unstored *announce.NotStoredError
 		unknown  *announce.UnknownOutcomeError
+		nobody   *nobodyError
 		noPeers  *swarm.NoPeersError
 		stalled  *swarm.StalledError
 	)
 	switch {
 	case errors.Is(err, announce.ErrNoNodes):
-		return explain(trust.TryLater, err, "check your connection, or name nodes: git config -f "+"CONFIG dht.bootstrap HOST:PORT")
+		return explain(trust.TryLater, err, "gitpeer status    # is this computer online? GITPEER_BOOTSTRAP=HOST:PORT or dht.bootstrap in config names other nodes")
 	case errors.Is(err, announce.ErrNotFound):
 		return explain(trust.TryLater, err, "check the address; if it is right, ask the publisher to run gitpeer publish")
 	case errors.As(err, &rollback):
@@ -84,6 +85,8 @@ func networkError(err error) *Error {
 		return explain(trust.Stale, err, "ask the publisher to run gitpeer publish")
 	case errors.As(err, &unstored), errors.As(err, &unknown):
 		return explain(trust.TryLater, err, "gitpeer publish    # again; the node goes on trying, too")
+	case errors.As(err, &nobody):
+		return explain(trust.TryLater, err, nobody.hint())
 	case errors.As(err, &noPeers), errors.As(err, &stalled):
 		return explain(trust.TryLater, err, "try again later; what was received is kept")
 	}

@@ -283,6 +283,7 @@ func (f *fetching) connected(ctx context.Context, q *quarantine, s *refs.Snapsho
 // unreachable is what happens when no newer state can be had: the last verified
 // state, said to be stale, if its record is still valid; a failure otherwise.
 func (f *fetching) unreachable(ctx context.Context, cause error) (*FetchResult, error) {
+	cause = f.named(cause)
 	if f.was == nil || !isUnavailable(cause) || ctx.Err() != nil {
 		return nil, cause
 	}

@@ -77,7 +77,7 @@ func (f *fetching) lookup(ctx context.Context, now time.Time) (*announce.Resolut
 	if err == nil {
 		f.mirror.saw(r.Item, now)
 	}
-	return r, err
+	return r, f.node.asked(err)
 }
 
 // unchanged answers from the accepted state, which is fresh: under the policy of

@@ -26,7 +26,7 @@ func (n *Node) resolve(ctx context.Context, req ResolveRequest, progress Progres
 	now := time.Now()
 	r, err := announce.Resolve(ctx, n.swarm.DHT(), a, announce.Floor{}, now)
 	if err != nil {
-		return nil, err
+		return nil, n.asked(err)
 	}
 	n.told(a, r.Item, now)
 	progress(Progress{Stage: "Looking up the record", Done: int64(r.Agreed), Total: int64(r.Answered), Unit: "nodes", Over: true})
@@ -107,7 +107,7 @@ func (f *fetching) published(ctx context.Context, r *announce.Resolution) (st *s
 	st = &state{Item: r.Item, Record: r.Record}
 	f.seen = st
 	if err = swarmed.snapshot(ctx, st); err != nil {
-		return nil, err
+		return nil, f.named(err)
 	}
 	st.Snapshot, err = trust.CheckSnapshot(f.pins(), received(f.mirror.addr, st), st.Note)
 	return st, err
