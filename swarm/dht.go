@@ -45,7 +45,8 @@ type DHTConfig struct {
 	// meets a dead node).
 	Timeout time.Duration
 
-	// SendRate bounds packets sent, per second (250).
+	// SendRate bounds packets sent, per second (250), with a burst of four
+	// times as much: a publication takes some 300, and may follow on another.
 	SendRate int
 
 	// QueryRate bounds queries answered per second and address, with a burst of
@@ -153,7 +154,7 @@ func (d *DHT) serverConfig() *dht.ServerConfig {
 		Exp:              itemLife,
 		PeerStore:        newPeerStore(),
 		OnQuery:          repairQuery,
-		SendLimiter:      rate.NewLimiter(rate.Limit(d.cfg.SendRate), d.cfg.SendRate),
+		SendLimiter:      rate.NewLimiter(rate.Limit(d.cfg.SendRate), 4*d.cfg.SendRate),
 		WaitToReply:      true,
 		QueryResendDelay: func() time.Duration { return d.cfg.Timeout },
 		Logger:           log.Default.FilterLevel(log.Critical),
