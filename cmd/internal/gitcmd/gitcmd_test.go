@@ -178,6 +178,50 @@ func TestSetRefs(t *testing.T) {
 	}
 }
 
+// Many refs at once, which are not made one by one, are as good.
+func TestSetManyRefs(t *testing.T) {
+	r := newRepository(t)
+	one, two := r.commit("one"), r.commit("two")
+	tree := refs.OID(r.git("rev-parse", "HEAD^{tree}"))
+	r.git("tag", "-a", "-m", "one", "annotated", string(one))
+	var want []refs.Ref
+	for i := range 2 * manyRefs {
+		want = append(want, refs.Ref{Name: refs.Name(fmt.Sprintf("refs/heads/b%03d", i)), OID: one})
+	}
+	want = append(want, refs.Ref{Name: "refs/tags/annotated", OID: refs.OID(r.git("rev-parse", "annotated"))})
+	repo := Repo{Dir: filepath.Join(t.TempDir(), "mirror.git")}
+	if err := Init(t.Context(), repo.Dir, refs.SHA1); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(repo.Dir, "objects"), os.DirFS(filepath.Join(r.dir, ".git", "objects"))); err != nil {
+		t.Fatal(err)
+	}
+	for name, oid := range map[string]refs.OID{"missing": refs.OID(strings.Repeat("1", 40)), "tree": tree} {
+		bad := slices.Clone(want)
+		bad[3].OID = oid
+		if err := repo.SetRefs(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "refs/heads/b003") {
+			t.Errorf("SetRefs with a branch on an object that is a %s: %v", name, err)
+		}
+	}
+	want[5].OID = two
+	for range 2 { // the second time one after the other
+		if err := repo.SetRefs(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := repo.Refs(t.Context(), "refs/")
+		if err == nil && got[len(got)-1].Peeled == one {
+			got[len(got)-1].Peeled = ""
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("after SetRefs: %v, %v, want %v", got, err, want)
+		}
+		if out, err := run(repo.Command(t.Context(), "fsck", "--strict", "--no-dangling"), nil); err != nil {
+			t.Errorf("git fsck: %v\n%s", err, out)
+		}
+		want = slices.Delete(want, 0, 3)
+	}
+}
+
 func TestBatch(t *testing.T) {
 	r := newRepository(t)
 	tip := r.commit("one")

@@ -206,8 +206,8 @@ func (r Repo) SetHead(ctx context.Context, branch refs.Name) error {
 	return err
 }
 
-// SetRefs makes the repository's refs exactly these: one transaction of
-// deletions, so that a may become a/b, then one of updates.
+// SetRefs makes the repository's refs exactly these, sorted by name: one
+// transaction of deletions, so that a may become a/b, then one of updates.
 func (r Repo) SetRefs(ctx context.Context, want []refs.Ref) error {
 	have, err := r.list(ctx, "refs/")
 	if err != nil {
@@ -216,18 +216,17 @@ func (r Repo) SetRefs(ctx context.Context, want []refs.Ref) error {
 	if slices.EqualFunc(have, want, func(a, b refs.Ref) bool { return a.Name == b.Name && a.OID == b.OID }) {
 		return nil
 	}
+	if len(have) == 0 && len(want) > manyRefs && r.storesFiles() {
+		return r.writeRefs(ctx, want)
+	}
 	if err := r.setRefs(ctx, have, want); err != nil {
 		return err
 	}
-	// A loose ref is a file to open for each reader of all refs.
 	if len(have)+manyRefs < len(want) {
 		_, err = run(r.Command(ctx, "pack-refs", "--all"), nil)
 	}
 	return err
 }
-
-// manyRefs is from how many new ones on refs are packed into one file.
-const manyRefs = 32
 
 func (r Repo) setRefs(ctx context.Context, have, want []refs.Ref) error {
 	old := make(map[refs.Name]refs.OID, len(have))

@@ -82,7 +82,7 @@ const (
 	hasBytes = 1 << iota // all bytes of the entry can be read
 	hasBase              // it is no delta, or what it is against is resolved
 	isDone
-	isDue // it waited for nothing when its bytes came: whoever gets its span does it
+	isDue             // it waited for nothing when its bytes came: whoever gets its span does it
 	kindShift  = 4    // then three bits: the kind, once done
 	depthShift = 8    // then: how many deltas lead to it, once done
 	maxDepth   = 4095 // git's own limit

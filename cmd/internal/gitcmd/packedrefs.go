@@ -1,0 +1,68 @@
+package gitcmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gitpeer/gitpeer/keys/durable"
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// manyRefs is from how many new ones on refs are kept in one file: a loose ref
+// is a file to make, to flush, and to open for each reader of all refs.
+const manyRefs = 32
+
+// storesFiles reports whether refs are files in the repository: loose ones and
+// packed-refs (gitrepository-layout(5)), not a reftable.
+func (r Repo) storesFiles() bool {
+	_, err := os.Lstat(filepath.Join(r.Dir, "reftable"))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// writeRefs gives a repository that has no refs many at once, sorted by name,
+// as git clone does: in packed-refs. git update-ref would make a file of each
+// first, which takes longer than a small clone. The names are known to be well
+// formed and to be able to stand side by side (refs.CheckNames).
+func (r Repo) writeRefs(ctx context.Context, want []refs.Ref) error {
+	if err := r.checkTips(ctx, want); err != nil {
+		return err
+	}
+	// Not "peeled": what a tag leads to, git finds itself when it is asked.
+	text := bytes.NewBufferString("# pack-refs with: sorted \n")
+	for _, ref := range want {
+		fmt.Fprintf(text, "%s %s\n", ref.OID, ref.Name)
+	}
+	return durable.Replace(filepath.Join(r.Dir, "packed-refs"), text.Bytes())
+}
+
+// checkTips refuses, as git update-ref does, refs on objects that are not there
+// and branches that are not on commits.
+func (r Repo) checkTips(ctx context.Context, list []refs.Ref) error {
+	oids := make([]refs.OID, len(list))
+	for i, ref := range list {
+		oids[i] = ref.OID
+	}
+	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objecttype)"), revisions(oids, nil))
+	if err != nil {
+		return err
+	}
+	kinds := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	if len(kinds) != len(list) {
+		return fmt.Errorf("git cat-file answered %d of %d", len(kinds), len(list))
+	}
+	for i, kind := range kinds {
+		switch {
+		case strings.HasSuffix(kind, " missing"):
+			return fmt.Errorf("ref %q is on object %s, which is not there", list[i].Name, list[i].OID)
+		case list[i].Name.IsBranch() && kind != "commit":
+			return fmt.Errorf("branch %q is on a %s, not on a commit", list[i].Name, kind)
+		}
+	}
+	return nil
+}
