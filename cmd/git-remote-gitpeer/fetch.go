@@ -52,16 +52,60 @@ func (h *helper) fetch(ctx context.Context) error {
 		return err
 	}
 	h.got = append(h.got, oids...)
+	connected := h.options.connectivity && h.listed(oids)
+	if connected && keep != "" {
+		if keep, err = vouch(ctx, work, keep, oids); err != nil {
+			return err
+		}
+	}
 	if keep != "" {
 		h.say("lock " + keep)
 	}
-	if h.options.connectivity && h.listed(oids) {
+	if connected {
 		// The node found everything that the listed refs reach in these very
 		// packs before it accepted them.
 		h.say("connectivity-ok")
 	}
 	return h.say("")
 }
+
+// maxVouched bounds the bytes of the tips that vouch copies.
+const maxVouched = 16 << 20
+
+// vouch makes "connectivity-ok" count where there are several packs: git takes
+// it for the tips that are in the one pack that is locked, and walks from the
+// others through the whole history, which takes as long as half a clone. So the
+// tips, commits and tags, get a small pack of their own, and that one is locked
+// instead: its .keep file is returned.
+func vouch(ctx context.Context, work *gitcmd.Work, keep string, tips []refs.OID) (string, error) {
+	dir := filepath.Dir(keep)
+	packs, _, err := packsIn(dir)
+	if err != nil || len(packs) == 1 {
+		return keep, err
+	}
+	list, err := work.Describe(ctx, tips)
+	if err != nil {
+		return "", err
+	}
+	var bytes int64
+	for _, tip := range list {
+		if bytes += tip.Size; tip.Kind != "commit" && tip.Kind != "tag" || bytes > maxVouched {
+			return keep, nil
+		}
+	}
+	hash, err := work.Repack(ctx, tips, filepath.Join(dir, "pack"))
+	if err != nil {
+		return "", err
+	}
+	small := filepath.Join(dir, "pack-"+hash+".keep")
+	if err := writeKeep(small); err != nil {
+		return "", err
+	}
+	return small, os.Remove(keep)
+}
+
+// writeKeep protects a pack until git has refs to what is in it.
+func writeKeep(name string) error { return os.WriteFile(name, []byte("gitpeer\n"), 0o600) }
 
 // everyBranch reports whether the objects, with those of earlier batches, are
 // all the branches that there are.
@@ -152,7 +196,7 @@ func linkOnce(from, to string) (keep string, err error) {
 		}
 		if pack == largest {
 			keep = filepath.Join(to, pack+".keep")
-			if err := os.WriteFile(keep, []byte("gitpeer\n"), 0o600); err != nil {
+			if err := writeKeep(keep); err != nil {
 				return "", err
 			}
 			made = append(made, keep)

@@ -207,6 +207,52 @@ func (w *world) linked(gitDir string) {
 	}
 }
 
+// TestCloneOfPacks clones a repository of two packs. The second one has a file
+// that is nowhere: git would notice if it walked through the history, which the
+// node has done, and which takes as long as half a clone.
+func TestCloneOfPacks(t *testing.T) {
+	w := newWorld(t)
+	w.publish(refs.SHA1)
+	mirror, ctx := w.fake.mirror, t.Context()
+	in := func(stdin string, args ...string) string {
+		t.Helper()
+		cmd := mirror.Command(ctx, args...)
+		cmd.Stdin = strings.NewReader(stdin)
+		cmd.Env = append(cmd.Env, "GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.org")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("git %s: %v", args, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	nowhere := strings.Repeat("12", 20)
+	tree := in("100644 blob "+nowhere+"\tfile\n", "mktree", "--missing")
+	tip := in("", "commit-tree", "-p", "refs/heads/main", "-m", "more", tree)
+	if _, err := mirror.Repack(ctx, []refs.OID{refs.OID(tree), refs.OID(tip)}, filepath.Join(mirror.Dir, "objects/pack/pack")); err != nil {
+		t.Fatal(err)
+	}
+	in("", "prune-packed")
+	in("", "update-ref", "refs/heads/main", tip)
+
+	w.must("", "clone", "-q", "--bare", w.url, "bare.git")
+	if got := w.must("bare.git", "rev-parse", "refs/heads/main"); got != tip {
+		t.Errorf("main is %s, want %s", got, tip)
+	}
+	if _, _, err := w.git("bare.git", "rev-list", "--objects", "--all"); err == nil {
+		t.Error("the file is there: the test proves nothing")
+	}
+	if kept, _ := filepath.Glob(filepath.Join(w.dir, "bare.git/objects/pack/*.keep")); len(kept) > 0 {
+		t.Errorf("%s were left behind", kept)
+	}
+	if packs, _ := filepath.Glob(filepath.Join(w.dir, "bare.git/objects/pack/*.pack")); len(packs) != 3 {
+		t.Errorf("the clone has packs %s, want the two of the mirror and one of the tips", packs)
+	}
+
+	// A tip that may be as large as one likes is not copied: git walks.
+	in("", "update-ref", "refs/tags/tree", tree)
+	w.refused("", []string{nowhere}, "clone", "-q", "--bare", w.url, "walked.git")
+}
+
 func TestCloneParts(t *testing.T) {
 	w := newWorld(t)
 	w.publish(refs.SHA1)

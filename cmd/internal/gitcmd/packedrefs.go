@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gitpeer/gitpeer/keys/durable"
@@ -25,8 +26,8 @@ func (r Repo) storesFiles() bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// writeRefs gives a repository that has no refs many at once, sorted by name,
-// as git clone does: in packed-refs. git update-ref would make a file of each
+// writeRefs gives a repository that has no refs many at once, as
+// git clone does: in packed-refs. git update-ref would make a file of each
 // first, which takes longer than a small clone. The names are known to be well
 // formed and to be able to stand side by side (refs.CheckNames).
 func (r Repo) writeRefs(ctx context.Context, want []refs.Ref) error {
@@ -34,6 +35,7 @@ func (r Repo) writeRefs(ctx context.Context, want []refs.Ref) error {
 		return err
 	}
 	// Not "peeled": what a tag leads to, git finds itself when it is asked.
+	want = slices.SortedFunc(slices.Values(want), func(a, b refs.Ref) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	text := bytes.NewBufferString("# pack-refs with: sorted \n")
 	for _, ref := range want {
 		fmt.Fprintf(text, "%s %s\n", ref.OID, ref.Name)
@@ -48,20 +50,16 @@ func (r Repo) checkTips(ctx context.Context, list []refs.Ref) error {
 	for i, ref := range list {
 		oids[i] = ref.OID
 	}
-	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objecttype)"), revisions(oids, nil))
+	tips, err := r.Describe(ctx, oids)
 	if err != nil {
 		return err
 	}
-	kinds := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-	if len(kinds) != len(list) {
-		return fmt.Errorf("git cat-file answered %d of %d", len(kinds), len(list))
-	}
-	for i, kind := range kinds {
+	for i, tip := range tips {
 		switch {
-		case strings.HasSuffix(kind, " missing"):
+		case tip.Kind == "":
 			return fmt.Errorf("ref %q is on object %s, which is not there", list[i].Name, list[i].OID)
-		case list[i].Name.IsBranch() && kind != "commit":
-			return fmt.Errorf("branch %q is on a %s, not on a commit", list[i].Name, kind)
+		case list[i].Name.IsBranch() && tip.Kind != "commit":
+			return fmt.Errorf("branch %q is on a %s, not on a commit", list[i].Name, tip.Kind)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gitpeer/gitpeer/refs"
@@ -206,8 +207,8 @@ func (r Repo) SetHead(ctx context.Context, branch refs.Name) error {
 	return err
 }
 
-// SetRefs makes the repository's refs exactly these, sorted by name: one
-// transaction of deletions, so that a may become a/b, then one of updates.
+// SetRefs makes the repository's refs exactly these: one transaction of
+// deletions, so that a may become a/b, then one of updates.
 func (r Repo) SetRefs(ctx context.Context, want []refs.Ref) error {
 	have, err := r.list(ctx, "refs/")
 	if err != nil {
@@ -267,25 +268,44 @@ func revisions(tips, bases []refs.OID) *bytes.Buffer {
 	return &in
 }
 
+// A Description is what git says of an object without showing it.
+type Description struct {
+	Kind string // commit, tree, blob or tag; "" if the object is not there
+	Size int64  // bytes
+}
+
+// Describe describes objects of the repository.
+func (r Repo) Describe(ctx context.Context, oids []refs.OID) ([]Description, error) {
+	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objecttype) %(objectsize)"), revisions(oids, nil))
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Description, 0, len(oids))
+	for line := range strings.Lines(string(out)) {
+		kind, size, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.ParseInt(size, 10, 64)
+		if err != nil { // "OID missing"
+			kind, n = "", 0
+		}
+		list = append(list, Description{kind, n})
+	}
+	if len(list) != len(oids) {
+		return nil, fmt.Errorf("git cat-file answered %d of %d", len(list), len(oids))
+	}
+	return list, nil
+}
+
 // Missing reports which of the objects are not in the repository.
 func (r Repo) Missing(ctx context.Context, oids []refs.OID) ([]refs.OID, error) {
-	out, err := run(r.Command(ctx, "cat-file", "--batch-check=%(objectname)"), revisions(oids, nil))
+	list, err := r.Describe(ctx, oids)
 	if err != nil {
 		return nil, err
 	}
 	var missing []refs.OID
-	i := 0
-	for line := range strings.Lines(string(out)) {
-		if i >= len(oids) {
-			break
-		}
-		if strings.HasSuffix(strings.TrimSpace(line), " missing") {
+	for i, d := range list {
+		if d.Kind == "" {
 			missing = append(missing, oids[i])
 		}
-		i++
-	}
-	if i != len(oids) {
-		return nil, fmt.Errorf("git cat-file answered %d of %d", i, len(oids))
 	}
 	return missing, nil
 }
