@@ -229,12 +229,17 @@ func TestDeadNodes(t *testing.T) {
 	})
 }
 
+// With one packet in ten lost, each way, 400 runs stored the item on 9 to 19 nodes,
+// 15.3 on average with a deviation of 1.8: fewer than this say that a walk or a put
+// gives up too early, not that luck was bad.
+const fewestInLoss = 6
+
 func TestLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testnet.New(t, testnet.Options{Nodes: 40, Latency: 30 * time.Millisecond, Loss: 0.1})
 		publisher, reader := net.Join(), net.Join()
-		if got := put(t, publisher, 1); got < 12 {
-			t.Errorf("with 10 %% loss stored on %d nodes, want 12 at least", got)
+		if got := put(t, publisher, 1); got < fewestInLoss {
+			t.Errorf("with 10 %% loss stored on %d nodes, want %d at least", got, fewestInLoss)
 		}
 		mustFind(t, reader, 1)
 	})
