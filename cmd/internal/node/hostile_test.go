@@ -155,7 +155,7 @@ func (f *forger) record(r *refs.Record) {
 // put stores an item on the closest nodes, and announces the forger there.
 func (f *forger) put(item *announce.Item) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Minute)
 	defer cancel()
 	l, err := f.swarm.DHT().Lookup(ctx, f.key.ID(), f.addr.Salt())
 	if err != nil {

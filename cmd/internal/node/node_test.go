@@ -75,7 +75,8 @@ func (p *person) start() *person {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- Run(ctx, Options{
-			Home: p.home, Getenv: func(k string) string { return p.env[k] }, Version: "test", Stall: 2 * time.Second,
+			Home: p.home, Getenv: func(k string) string { return p.env[k] }, Version: "test",
+			Stall: time.Minute, // a busy machine may take seconds to greet; who is connected to nobody gives up sooner
 			Log:   slog.New(slog.NewTextHandler(testWriter{p.t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 			Ready: func(a netip.AddrPort) { ready <- a },
 		})
