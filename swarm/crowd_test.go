@@ -21,7 +21,7 @@ type readers struct {
 }
 
 func newReaders(t *testing.T, n int) *readers {
-	t.Cleanup(func() { time.Sleep(time.Minute) }) // last of all: the library's goroutines end by themselves
+	outlive(t)
 	net := newShapedNet(10 * time.Millisecond)
 	c := &readers{pack: pseudo{3, 12 << 20}, host: net.host(20e6, 100e6)}
 	c.origin = c.host.node(t)
@@ -32,6 +32,10 @@ func newReaders(t *testing.T, n int) *readers {
 	c.began = time.Now()
 	return c
 }
+
+// outlive waits, last of all, for the library's goroutines, which end by themselves. It is called
+// in a bubble before the nodes are made.
+func outlive(t *testing.T) { t.Cleanup(func() { time.Sleep(time.Minute) }) }
 
 // fetch lets all begin and returns how long the last one took.
 func (c *readers) fetch(t *testing.T) time.Duration {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -67,17 +68,13 @@ func TestLiars(t *testing.T) {
 				Progress: func(p Progress) { mu.Lock(); defer mu.Unlock(); last = p },
 			}
 			if test.honest == 0 {
-				req.StallTimeout = time.Second
 				d, err := reader.Fetch(t.Context(), req)
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer d.Close()
-				if e := new(NoPeersError); !errors.As(d.Wait(), &e) {
-					t.Errorf("Wait = %v, want a NoPeersError", d.Wait())
-				}
-				if n := reader.banned.Load(); n != 2 {
-					t.Errorf("%d bans, want both liars", n)
+				waitFor(t, "bans of both liars", func() bool { return reader.banned.Load() == 2 })
+				if d.Close(); d.Wait() == nil {
+					t.Error("liars alone have brought it all")
 				}
 				return
 			}
@@ -204,20 +201,28 @@ func TestResumeLongerFile(t *testing.T) {
 }
 
 func TestStalled(t *testing.T) {
-	p := pseudo{4, 1 << 20}
-	info := p.info(t)
-	a, b := newNode(t), newNode(t)
-	if _, err := a.Seed(info, newGate(t, p)); err != nil {
-		t.Fatal(err)
-	}
-	d := fetch(t, b, FetchRequest{InfoHash: info.InfoHash(), Peers: addrs(a), StallTimeout: 400 * time.Millisecond})
-	_, err := d.Read(make([]byte, 1))
-	if e := new(StalledError); !errors.As(err, &e) || e.Progress.Peers != 1 || e.Progress.Stage != StageDownload {
-		t.Errorf("Read = %v (%T), want a StalledError with one peer", err, err)
-	}
-	if d.Wait() != err {
-		t.Errorf("Wait = %v, want the same as Read", d.Wait())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p := pseudo{4, 1 << 20}
+		info := p.info(t)
+		net := newShapedNet(10 * time.Millisecond)
+		outlive(t)
+		a, b := net.host(20e6, 20e6).node(t), net.host(20e6, 20e6).node(t)
+		if _, err := a.Seed(info, newGate(t, p)); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		d := fetch(t, b, FetchRequest{InfoHash: info.InfoHash(), Peers: addrs(a), StallTimeout: 4 * time.Second})
+		_, err := d.Read(make([]byte, 1))
+		if e := new(StalledError); !errors.As(err, &e) || e.Progress.Peers != 1 || e.Progress.Stage != StageDownload {
+			t.Errorf("Read = %v (%T), want a StalledError with one peer", err, err)
+		}
+		if took := time.Since(begun); took < 4*time.Second || took > 6*time.Second {
+			t.Errorf("it took %v, want a little more than 4s", took)
+		}
+		if d.Wait() != err {
+			t.Errorf("Wait = %v, want the same as Read", d.Wait())
+		}
+	})
 }
 
 func TestCancel(t *testing.T) {

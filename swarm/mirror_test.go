@@ -191,9 +191,23 @@ func TestMirrorNotNamed(t *testing.T) {
 	h := mirrorServer(t, p, info)
 	m := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Store(true); h.ServeHTTP(w, r) }))
 	m.Named = false
-	_, err := newNode(t).Fetch(t.Context(), FetchRequest{
-		InfoHash: info.InfoHash(), File: t.TempDir() + "/pack", Mirrors: []Mirror{m}, StallTimeout: 500 * time.Millisecond,
+	n := newNode(t)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := n.Fetch(t.Context(), FetchRequest{InfoHash: info.InfoHash(), File: t.TempDir() + "/pack", Mirrors: []Mirror{m}})
+		ended <- err
+	}()
+	var d *Download
+	waitFor(t, "what is wrong with the mirror", func() bool {
+		n.mu.Lock()
+		if e := n.entries[info.InfoHash()]; e != nil {
+			d = e.loading
+		}
+		n.mu.Unlock()
+		return d != nil && len(d.failedMirrors()) > 0
 	})
+	d.fail(d.stalled(Progress{}, noPeersTimeout)) // as when it is over
+	err := <-ended
 	var none *NoPeersError
 	if !errors.As(err, &none) || len(none.Mirrors) != 1 || !errors.Is(none.Mirrors[0], errMirrorAddress) || !strings.Contains(err.Error(), string(m.URL)) {
 		t.Errorf("Fetch = %v, want it to say that the mirror's address is not public", err)
@@ -210,13 +224,18 @@ func TestMirrorBanned(t *testing.T) {
 	h := mirrorServer(t, p, info)
 	m := serve(t, changed(h, func(w http.ResponseWriter, _ *http.Request) { asked.Add(1); w.Write(make([]byte, 1000)) }))
 	n := newNode(t)
-	for range 2 {
-		_, err := n.Fetch(t.Context(), FetchRequest{InfoHash: info.InfoHash(), File: t.TempDir() + "/pack", Mirrors: []Mirror{m}, StallTimeout: 500 * time.Millisecond})
-		if err == nil {
-			continue // the metadata came; Wait says the rest
-		}
+	req := FetchRequest{InfoHash: info.InfoHash(), File: t.TempDir() + "/pack", Mirrors: []Mirror{m}}
+	d, err := n.Fetch(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
 	}
 	waitFor(t, "the ban", func() bool { return n.web.isBanned(m.URL, time.Now()) })
+	d.Close()
+	req.StallTimeout = 300 * time.Millisecond
+	if d, err := n.Fetch(t.Context(), req); err == nil {
+		d.Close()
+		t.Error("a fetch from nobody else: no error")
+	}
 	if asked.Load() != 1 {
 		t.Errorf("a server that lies was asked %d times", asked.Load())
 	}

@@ -111,7 +111,7 @@ func fetch(t testing.TB, n *Node, req FetchRequest) *Download {
 	if req.File == "" {
 		req.File = filepath.Join(t.TempDir(), "pack")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	d, err := n.Fetch(ctx, req)
 	if err != nil {
