@@ -14,15 +14,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/huin/goupnp/dcps/internetgateway2"
 	"github.com/huin/goupnp/soap"
 	natpmp "github.com/jackpal/go-nat-pmp"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
 	natpmpTime = 2 * time.Second
-	upnpTime   = 4 * time.Second
 	// mapDescription is what the router's owner reads in its list.
 	mapDescription = "gitpeer"
 	// upnpPermanent is the error of routers that know no lease (UPnP IGD, OnlyPermanentLeasesSupported).
@@ -157,40 +154,4 @@ func newUPnP(c upnpClient, host string, listen netip.Addr) (*upnpGateway, error)
 		return nil, fmt.Errorf("router at %s: %w", host, err)
 	}
 	return &upnpGateway{c, host, local}, nil
-}
-
-// discoverUPnP asks the local network for routers, for all three sorts of service at once.
-func discoverUPnP(ctx context.Context, listen netip.Addr) []gateway {
-	ctx, cancel := context.WithTimeout(ctx, upnpTime)
-	defer cancel()
-	var sorts [3][]gateway // each written by one goroutine
-	add := func(sort int, c upnpClient, host string) {
-		if g, err := newUPnP(c, host, listen); err == nil {
-			sorts[sort] = append(sorts[sort], g)
-		}
-	}
-	var g errgroup.Group
-	g.Go(func() error {
-		clients, _, err := internetgateway2.NewWANIPConnection2ClientsCtx(ctx)
-		for _, c := range clients {
-			add(0, c, c.Location.Host)
-		}
-		return err
-	})
-	g.Go(func() error {
-		clients, _, err := internetgateway2.NewWANIPConnection1ClientsCtx(ctx)
-		for _, c := range clients {
-			add(1, c, c.Location.Host)
-		}
-		return err
-	})
-	g.Go(func() error {
-		clients, _, err := internetgateway2.NewWANPPPConnection1ClientsCtx(ctx)
-		for _, c := range clients {
-			add(2, c, c.Location.Host)
-		}
-		return err
-	})
-	g.Wait() // where the search fails there is no router
-	return append(append(sorts[0], sorts[1]...), sorts[2]...)
 }

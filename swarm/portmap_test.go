@@ -15,8 +15,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/huin/goupnp/dcps/internetgateway2"
 )
 
 // router is what a fake router forwards: external port by protocol and internal port.
@@ -131,15 +129,11 @@ func serveIGD(t *testing.T, r *router) gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients, err := internetgateway2.NewWANIPConnection1ClientsByURLCtx(t.Context(), u)
-	if err != nil || len(clients) != 1 {
-		t.Fatalf("%d clients, %v", len(clients), err)
+	found, err := describe(t.Context(), u, netip.MustParseAddr("0.0.0.0"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%d gateways, %v", len(found), err)
 	}
-	g, err := newUPnP(clients[0], u.Host, netip.MustParseAddr("0.0.0.0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
+	return found[0]
 }
 
 // brokenGateway forwards nothing.
