@@ -28,7 +28,7 @@ func (l *bench) loopback(ctx context.Context, r *repository) (*site, error) {
 // linked is a site of namespaces: the DHT, the origin and readers, all with the
 // same delay to each other.
 func (l *bench) linked(ctx context.Context, r *repository, origin link, readers []link) (*site, error) {
-	lab, err := newLab(ctx, 10*time.Millisecond, append([]link{{}, origin}, readers...))
+	lab, err := newLab(ctx, oneWay, append([]link{{}, origin}, readers...))
 	if err != nil {
 		return nil, err
 	}

@@ -29,16 +29,19 @@ type lab struct {
 
 const mbit = 1_000_000
 
+// oneWay is how long each frame takes from host to host: a round trip is 20 ms.
+const oneWay = 10 * time.Millisecond
+
 // newLab makes namespaces, one for each link, and connects them by a switch that
 // takes delay for each frame.
-func newLab(ctx context.Context, delay time.Duration, links []link) (l *lab, err error) {
+func newLab(ctx context.Context, delay time.Duration, links []link) (_ *lab, err error) {
 	if os.Getuid() != 0 {
 		return nil, errors.New("network namespaces need root")
 	}
-	l = &lab{}
+	l := &lab{}
 	defer func() {
 		if err != nil {
-			l.close()
+			err = errors.Join(err, l.close())
 		}
 	}()
 	hub := fmt.Sprintf("gitpeer-bench-%d-hub", os.Getpid())
@@ -91,15 +94,20 @@ func (l *lab) addHost(ctx context.Context, hub string, i int, k link) error {
 		"link add eth0 netns " + space + " type veth peer name " + name + " netns " + hub,
 		"-n " + space + " addr add " + addr + "/16 dev eth0",
 		"-n " + space + " link set eth0 up",
+		// What a kernel prefers differs (bbr keeps a link at 91 % of its rate);
+		// cubic is what most have.
+		"-n " + space + " route replace 10.88.0.0/16 dev eth0 src " + addr + " congctl cubic",
 		"-n " + hub + " link set " + name + " up",
 	} {
 		if err := ip(ctx, strings.Fields(args)...); err != nil {
 			return err
 		}
 	}
-	// Frames as a wire carries them: checksums made, nothing larger than the MTU.
-	for _, end := range []struct{ space, dev string }{{space, "eth0"}, {hub, name}} {
-		if err := command(ctx, "ip", "netns", "exec", end.space, "ethtool", "-K", end.dev, "tx", "off", "tso", "off", "gso", "off", "gro", "off"); err != nil {
+	// On the wire frames have their checksums and are no larger than the MTU. The
+	// host may cut them late and join them early, as it does for any network card.
+	for _, end := range []struct{ space, dev, join string }{{space, "eth0", "on"}, {hub, name, "off"}} {
+		if err := command(ctx, "ip", "netns", "exec", end.space, "ethtool", "-K", end.dev,
+			"tx", "off", "tso", "off", "gso", end.join, "gro", end.join); err != nil {
 			return err
 		}
 	}
@@ -136,6 +144,9 @@ func (l *lab) counts() ([]portCounts, error) {
 	}
 	return out, nil
 }
+
+// cpu returns what the switch has used.
+func (l *lab) cpu() (time.Duration, error) { return process{l.sw.Process.Pid}.cpu() }
 
 // close takes everything down.
 func (l *lab) close() error {

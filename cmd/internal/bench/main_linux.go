@@ -24,15 +24,23 @@ type bench struct {
 	only   *regexp.Regexp
 	repos  []*repository
 	raw    io.Writer
+	taken  map[string]int // samples of each configuration
 }
 
 // emit writes a sample down as soon as it is taken.
 func (l *bench) emit(s sample) {
+	l.taken[s.key()]++
 	fmt.Fprintln(l.raw, s)
 	fmt.Fprintln(os.Stderr, s)
 }
 
-// A scenario measures one thing on one repository.
+// has says whether a sample of this round, counted from 0, is there already: one
+// that was taken before a run was broken off, and that is not taken again.
+func (l *bench) has(round int, name string, c config) bool {
+	return l.taken[sample{Name: name, Config: c}.key()] > round
+}
+
+// A scenario measures one thing on one repository, or without one.
 type scenario struct {
 	name    string
 	measure func(*bench, context.Context, *repository) error
@@ -40,7 +48,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{
-		{"Clone", (*bench).clone}, {"LinkClone", (*bench).linkClone}, {"Crowd", (*bench).crowd},
+		{"Link", (*bench).link}, {"Clone", (*bench).clone}, {"LinkClone", (*bench).linkClone}, {"Crowd", (*bench).crowd},
 		{"OriginDies", (*bench).originDies}, {"Fetch", (*bench).fetch}, {"Publish", (*bench).publish},
 	}
 }
@@ -59,8 +67,10 @@ func run(ctx context.Context, args []string) (err error) {
 	asSwitch := flags.Duration("switch", -1, "be the switch of a lab, with this `delay` (of use to bench itself)")
 	report := flags.String("report", "", "write the report of a `file` of samples, and measure nothing")
 	out := flags.String("out", "docs/bench", "`directory` for raw.txt, README.md and the plots")
+	send := flags.String("tcp-send", "", "send to whoever connects to this `address` (of use to bench itself)")
+	receive := flags.String("tcp-receive", "", "receive from this `address` (of use to bench itself)")
 	only := flags.String("only", ".", "run the scenarios that match this `regexp`")
-	l := &bench{}
+	l := &bench{taken: map[string]int{}}
 	flags.IntVar(&l.rounds, "rounds", 5, "samples of each kind")
 	flags.StringVar(&l.bin, "bin", "bin", "`directory` of the programs")
 	flags.Func("repo", "`NAME=DIR` of a repository, the medium one first", func(text string) error {
@@ -77,6 +87,10 @@ func run(ctx context.Context, args []string) (err error) {
 	switch {
 	case *asSwitch >= 0:
 		return runSwitch(*asSwitch, os.Stdin, os.Stdout)
+	case *send != "":
+		return sendTCP(*send, os.Stdout)
+	case *receive != "":
+		return receiveTCP(*receive, os.Stdout)
 	case *report != "":
 		return writeReport(ctx, *report, *out)
 	case len(l.repos) == 0:

@@ -35,10 +35,13 @@ func (c config) without(key string) config {
 	return slices.DeleteFunc(slices.Clone(c), func(pair string) bool { return strings.HasPrefix(pair, key+"=") })
 }
 
+// key tells one configuration from others.
+func (s sample) key() string { return strings.Join(append([]string{s.Name}, s.Config...), "/") }
+
 // String formats s as a line of the Go benchmark format, units sorted.
 func (s sample) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Benchmark%s 1", strings.Join(append([]string{s.Name}, s.Config...), "/"))
+	fmt.Fprintf(&b, "Benchmark%s 1", s.key())
 	for _, unit := range slices.Sorted(maps.Keys(s.Values)) {
 		fmt.Fprintf(&b, "\t%s %s", strconv.FormatFloat(s.Values[unit], 'g', 6, 64), unit)
 	}
