@@ -49,11 +49,11 @@ func (l *bench) newSite(ctx context.Context, r *repository, s *site, dht, origin
 		return errors.Join(errs...)
 	}
 	var err error
-	if s.bootstrap, err = l.testnet(ctx, dht); err == nil {
-		s.plain, err = l.serveGit(ctx, origin, filepath.Dir(r.plain), 19418)
+	if s.bootstrap, err = l.testnet(ctx, dht, testnetNodes); err == nil {
+		s.plain, err = l.serveGit(ctx, origin, filepath.Dir(r.plain), 19418, r.Name+".git")
 	}
 	if err == nil {
-		s.bitmap, err = l.serveGit(ctx, origin, filepath.Dir(r.bitmap), 19419)
+		s.bitmap, err = l.serveGit(ctx, origin, filepath.Dir(r.bitmap), 19419, r.Name+".git")
 	}
 	if err == nil {
 		s.published, err = l.publisher(ctx, origin, s.bootstrap, r.plain)
@@ -76,62 +76,70 @@ func cloneModes() []cloneMode {
 
 // clone measures clones on loopback, one seeder.
 func (l *bench) clone(ctx context.Context, r *repository) error {
-	s, err := l.loopback(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	for range l.rounds {
-		for _, mode := range cloneModes() {
-			if err := l.cloneRound(ctx, r, s, mode, config{"link=loopback", "mode=" + mode.name}); err != nil {
-				return err
-			}
-		}
-		if err := l.movePack(ctx, r, s, config{"link=loopback", "mode=pack"}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.clones(ctx, r, cloneModes(), "loopback", func() (*site, error) { return l.loopback(ctx, r) })
 }
 
 // linkClone measures clones over 100 Mbit/s with a round trip of 20 ms.
 func (l *bench) linkClone(ctx context.Context, r *repository) error {
-	wire := link{100 * mbit, 100 * mbit}
-	s, err := l.linked(ctx, r, wire, []link{wire})
-	if err != nil {
-		return err
+	return l.clones(ctx, r, cloneModes()[:1], "100mbit-20ms", func() (*site, error) {
+		return l.linked(ctx, r, goodReader, []link{goodReader})
+	})
+}
+
+// clones takes samples of each way to clone, round by round, on a site that is
+// made when the first of them is wanted.
+func (l *bench) clones(ctx context.Context, r *repository, modes []cloneMode, over string, open func() (*site, error)) error {
+	type way struct {
+		config config
+		take   func(*site, config) error
 	}
-	defer s.stop()
-	for range l.rounds {
-		if err := l.cloneRound(ctx, r, s, cloneModes()[0], config{"link=100mbit-20ms", "mode=bare"}); err != nil {
-			return err
+	var ways []way
+	for _, mode := range modes {
+		for _, by := range []string{"git", "git-bitmap", "gitpeer"} {
+			ways = append(ways, way{config{"repo=" + r.Name, "link=" + over, "mode=" + mode.name, "by=" + by}, func(s *site, c config) error {
+				v, err := l.cloneBy(ctx, r, s, by, mode.args)
+				if err == nil {
+					l.emit(sample{"Clone", c, v})
+				}
+				return err
+			}})
 		}
-		if err := l.movePack(ctx, r, s, config{"link=100mbit-20ms", "mode=pack"}); err != nil {
-			return err
+	}
+	if hasLibtorrent(ctx) {
+		c := config{"repo=" + r.Name, "link=" + over, "mode=pack", "by=libtorrent"}
+		ways = append(ways, way{c, func(s *site, c config) error { return l.movePack(ctx, r, s, c) }})
+	}
+	var s *site
+	for round := range l.rounds {
+		for _, way := range ways {
+			if l.has(round, "Clone", way.config) {
+				continue
+			}
+			if s == nil {
+				var err error
+				if s, err = open(); err != nil {
+					return err
+				}
+				defer s.stop()
+			}
+			if err := way.take(s, way.config); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// cloneRound takes one sample of each way to clone.
-func (l *bench) cloneRound(ctx context.Context, r *repository, s *site, mode cloneMode, c config) error {
-	c = append(config{"repo=" + r.Name}, c...)
-	for _, native := range []struct {
-		by     string
-		daemon *gitDaemon
-	}{{"git", s.plain}, {"git-bitmap", s.bitmap}} {
-		v, err := l.cloneByGit(ctx, s.readers[0], native.daemon, native.daemon.url+r.Name+".git", mode.args)
-		if err != nil {
-			return err
-		}
-		l.emit(sample{"Clone", append(c, "by="+native.by), v})
+// cloneBy takes one sample.
+func (l *bench) cloneBy(ctx context.Context, r *repository, s *site, by string, args []string) (map[string]float64, error) {
+	switch by {
+	case "git":
+		return l.cloneByGit(ctx, s.readers[0], s.plain, s.plain.url+r.Name+".git", args)
+	case "git-bitmap":
+		return l.cloneByGit(ctx, s.readers[0], s.bitmap, s.bitmap.url+r.Name+".git", args)
+	default:
+		return l.cloneByGitpeer(ctx, s, args)
 	}
-	v, err := l.cloneByGitpeer(ctx, s, mode.args)
-	if err != nil {
-		return err
-	}
-	l.emit(sample{"Clone", append(c, "by=gitpeer"), v})
-	return nil
 }
 
 func (l *bench) cloneByGit(ctx context.Context, h *host, d *gitDaemon, url string, args []string) (map[string]float64, error) {

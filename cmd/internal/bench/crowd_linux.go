@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,155 +22,336 @@ var (
 	goodReader = link{100 * mbit, 100 * mbit}
 )
 
-// crowds are how many readers clone at once.
-func crowds() []int { return []int{1, 5, 10, 20} }
+// A race is what N readers do at once.
+type race struct {
+	by     string
+	fetch  []func(context.Context) error // each ends when its reader has everything
+	spent  func() (time.Duration, error) // by the readers, once they are done
+	server process
+}
 
-// crowd measures N readers who clone at once from an origin with a weak uplink.
-// git daemon, whose time is N copies over the uplink whatever happens, is
-// measured once for each N.
+// crowd measures N readers at once, whose origin has a weak uplink: clones by
+// gitpeer, the pack alone by libtorrent, and clones from git daemon. The last,
+// whose time is N copies over the uplink whatever happens, is measured once for
+// each N.
 func (l *bench) crowd(ctx context.Context, r *repository) error {
 	for _, n := range crowds() {
-		s, err := l.crowdSite(ctx, r, n)
-		if err != nil {
-			return err
+		if err := l.crowdOf(ctx, r, n); err != nil {
+			return fmt.Errorf("%d readers: %w", n, err)
 		}
-		for round := range l.rounds {
-			if err = l.crowdRound(ctx, r, s, nil); err != nil {
-				break
+	}
+	return nil
+}
+
+func (l *bench) crowdOf(ctx context.Context, r *repository, n int) error {
+	ways := []struct {
+		by     string
+		rounds int
+		run    func(context.Context, *repository, *site, config) error
+	}{{"gitpeer", l.rounds, l.gitpeerCrowd}, {"libtorrent", l.rounds, l.libtorrentCrowd}, {"git-bitmap", min(l.rounds, 1), l.gitCrowd}}
+	var s *site
+	for round := range l.rounds {
+		for _, way := range ways {
+			c := config{"repo=" + r.Name, fmt.Sprintf("n=%d", n), "by=" + way.by}
+			if round >= way.rounds || l.has(round, "Crowd", c) {
+				continue
 			}
-			if round == 0 {
-				if err = l.gitCrowd(ctx, r, s); err != nil {
-					break
+			if s == nil {
+				var err error
+				if s, err = l.crowdSite(ctx, r, n); err != nil {
+					return err
 				}
+				defer s.stop()
 			}
-		}
-		if err := errors.Join(err, s.stop()); err != nil {
-			return err
+			if err := way.run(ctx, r, s, c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 func (l *bench) crowdSite(ctx context.Context, r *repository, n int) (*site, error) {
-	readers := make([]link, n)
-	for i := range readers {
-		readers[i] = goodReader
-	}
-	return l.linked(ctx, r, weakOrigin, readers)
+	return l.linked(ctx, r, weakOrigin, slices.Repeat([]link{goodReader}, n))
 }
 
-// originDies is the crowd of ten whose origin is killed when as many bytes as
-// 1.3 copies have left it. Each round needs an origin of its own.
-func (l *bench) originDies(ctx context.Context, r *repository) error {
-	const readers = 10
-	for range l.rounds {
-		s, err := l.crowdSite(ctx, r, readers)
-		if err != nil {
-			return err
-		}
-		err = l.crowdRound(ctx, r, s, func(ctx context.Context) error {
-			tick := time.NewTicker(100 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				counts, err := s.lab.counts()
-				if err != nil {
-					return err
-				}
-				if float64(counts[1].Sent.TCP) > 1.3*float64(s.published.pack) {
-					return syscall.Kill(s.published.node.pid, syscall.SIGKILL)
-				}
-				select {
-				case <-tick.C:
-				case <-ctx.Done(): // all have finished before it came to that
-					return nil
-				}
-			}
-		})
-		if err := errors.Join(err, s.stop()); err != nil {
-			return err
-		}
+func (l *bench) gitpeerCrowd(ctx context.Context, r *repository, s *site, c config) error {
+	people, err := l.people(ctx, s)
+	if err != nil {
+		return err
 	}
+	defer l.part(ctx, people)
+	v, err := s.run(ctx, cloneRace(s, people), nil)
+	if err != nil {
+		return err
+	}
+	l.emit(sample{"Crowd", c, v})
 	return nil
 }
 
-// crowdRound has all readers of a site clone at once. meanwhile, if not nil,
-// runs beside them and has its context ended when they are done.
-func (l *bench) crowdRound(ctx context.Context, r *repository, s *site, meanwhile func(context.Context) error) error {
-	people := make([]*person, len(s.readers))
-	for i, h := range s.readers {
-		var err error
-		if people[i], err = l.reader(ctx, h, s.bootstrap, s.published.url); err != nil {
-			return err
+// people are a new person for each of a site's readers, who trusts the publisher.
+func (l *bench) people(ctx context.Context, s *site) ([]*person, error) {
+	var people []*person
+	for _, h := range s.readers {
+		p, err := l.reader(ctx, h, s.bootstrap, s.published.url)
+		if err != nil {
+			return nil, errors.Join(err, l.part(ctx, people))
 		}
-		defer people[i].leave(ctx)
+		people = append(people, p)
 	}
-	name := "Crowd"
-	before, err := s.lab.counts()
+	return people, nil
+}
+
+// part has people leave.
+func (l *bench) part(ctx context.Context, people []*person) error {
+	var errs []error
+	for _, p := range people {
+		errs = append(errs, p.leave(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// cloneRace has people clone what a site publishes.
+func cloneRace(s *site, people []*person) *race {
+	var commands atomic.Int64
+	game := &race{by: "gitpeer", server: s.published.node, spent: func() (time.Duration, error) {
+		sum := time.Duration(commands.Load())
+		for _, p := range people {
+			node, err := p.node()
+			if err != nil {
+				return 0, err
+			}
+			own, err := node.cpu()
+			if err != nil {
+				return 0, err
+			}
+			sum += own
+		}
+		return sum, nil
+	}}
+	for _, p := range people {
+		game.fetch = append(game.fetch, func(ctx context.Context) error {
+			out, err := p.run(ctx, "git", "clone", "-q", "--bare", s.published.url, filepath.Join(p.dir, "clone"))
+			commands.Add(int64(out.CPU))
+			return err
+		})
+	}
+	return game
+}
+
+func (l *bench) gitCrowd(ctx context.Context, r *repository, s *site, c config) error {
+	var commands atomic.Int64
+	game := &race{by: "git-bitmap", server: s.bitmap.process, spent: func() (time.Duration, error) {
+		time.Sleep(200 * time.Millisecond) // until the daemon has seen its children end
+		return time.Duration(commands.Load()), nil
+	}}
+	for _, h := range s.readers {
+		game.fetch = append(game.fetch, func(ctx context.Context) error {
+			dst, err := os.MkdirTemp(l.dir, "clone-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(dst)
+			out, err := h.run(ctx, nil, "git", "clone", "-q", "--bare", s.bitmap.url+r.Name+".git", dst)
+			commands.Add(int64(out.CPU))
+			return err
+		})
+	}
+	v, err := s.run(ctx, game, nil)
 	if err != nil {
 		return err
+	}
+	l.emit(sample{"Crowd", c, v})
+	return nil
+}
+
+// run runs a race on a site whose origin has a weak uplink, and returns what it
+// cost. meanwhile, if not nil, runs beside it, with its context ended at the end;
+// the origin may then be dead.
+func (s *site) run(ctx context.Context, game *race, meanwhile func(context.Context) error) (map[string]float64, error) {
+	before, err := game.server.cpu()
+	if err != nil {
+		return nil, err
 	}
 	beside, done := context.WithCancel(ctx)
 	defer done()
-	var other errgroup.Group
+	var others errgroup.Group
+	var seen progress
+	others.Go(func() (err error) {
+		seen, err = s.watch(beside)
+		return err
+	})
 	if meanwhile != nil {
-		name = "OriginDies"
-		other.Go(func() error { return meanwhile(beside) })
+		others.Go(func() error { return meanwhile(beside) })
 	}
-	last, err := together(people, func(p *person) (outcome, error) {
-		return p.run(ctx, "git", "clone", "-q", "--bare", s.published.url, filepath.Join(p.dir, "clone"))
-	})
-	done()
-	if err := errors.Join(err, other.Wait()); err != nil {
-		return err
-	}
-	return l.emitCrowd(name, config{"repo=" + r.Name, fmt.Sprintf("n=%d", len(people)), "by=gitpeer"}, s, before, last)
-}
-
-// gitCrowd has as many readers clone from git daemon at once.
-func (l *bench) gitCrowd(ctx context.Context, r *repository, s *site) error {
-	before, err := s.lab.counts()
-	if err != nil {
-		return err
-	}
-	last, err := together(s.readers, func(h *host) (outcome, error) {
-		dst, err := os.MkdirTemp(l.dir, "clone-")
-		if err != nil {
-			return outcome{}, err
-		}
-		defer os.RemoveAll(dst)
-		return h.run(ctx, nil, "git", "clone", "-q", "--bare", s.bitmap.url+r.Name+".git", dst)
-	})
-	if err != nil {
-		return err
-	}
-	return l.emitCrowd("Crowd", config{"repo=" + r.Name, fmt.Sprintf("n=%d", len(s.readers)), "by=git-bitmap"}, s, before, last)
-}
-
-// together does the same for all at once, and returns how long the last took.
-func together[T any](all []T, do func(T) (outcome, error)) (time.Duration, error) {
-	var g errgroup.Group
 	begin := time.Now()
-	for _, one := range all {
-		g.Go(func() error {
-			_, err := do(one)
-			return err
+	var readers errgroup.Group
+	errs := make([]error, len(game.fetch))
+	for i, fetch := range game.fetch {
+		readers.Go(func() error {
+			errs[i] = fetch(ctx)
+			return nil
 		})
 	}
-	err := g.Wait()
-	return time.Since(begin), err
+	readers.Wait()
+	wall := time.Since(begin)
+	done()
+	if err := errors.Join(append(errs, others.Wait())...); err != nil {
+		return nil, err
+	}
+	v := seen.values(s.published.pack, weakOrigin.Up)
+	v["s"] = wall.Seconds()
+	v["×copy"] = wall.Seconds() / once(s.published.pack, weakOrigin.Up).Seconds()
+	spent, err := game.spent()
+	if err != nil {
+		return nil, err
+	}
+	v["cpu-s"] = spent.Seconds()
+	if meanwhile != nil {
+		return v, nil
+	}
+	after, err := game.server.cpu()
+	v["server-s"] = (after - before).Seconds()
+	return v, err
 }
 
-// emitCrowd writes down the last reader's time, also in times of one copy over
-// the origin's uplink, and how many copies the origin has sent.
-func (l *bench) emitCrowd(name string, c config, s *site, before []portCounts, last time.Duration) error {
-	after, err := s.lab.counts()
+// watch notes what each host of a site has sent and received, ten times a second
+// and once more when ctx has ended.
+func (s *site) watch(ctx context.Context) (progress, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var seen progress
+	begin := time.Now()
+	for last := false; ; {
+		now, err := s.lab.counts()
+		if err != nil {
+			return seen, err
+		}
+		m := moment{At: time.Since(begin), Sent: now[1].Sent.Payload}
+		for _, c := range now[2:] {
+			m.Received = append(m.Received, c.Received.Payload)
+		}
+		if seen = append(seen, m); last {
+			return seen, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			last = true
+		}
+	}
+}
+
+// originDies is the crowd of ten whose origin is killed when one copy has left it:
+// when a reader holds the whole pack. Each round needs an origin of its own.
+func (l *bench) originDies(ctx context.Context, r *repository) error {
+	const readers = 10
+	c := config{"repo=" + r.Name, fmt.Sprintf("n=%d", readers), "by=gitpeer"}
+	for round := range l.rounds {
+		if l.has(round, "OriginDies", c) {
+			continue
+		}
+		if err := l.dieOnce(ctx, r, c, readers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *bench) dieOnce(ctx context.Context, r *repository, c config, readers int) error {
+	s, err := l.crowdSite(ctx, r, readers)
 	if err != nil {
 		return err
 	}
-	sent := after[1].Sent.TCP - before[1].Sent.TCP
-	once := float64(s.published.pack) * 8 / float64(weakOrigin.Up)
-	l.emit(sample{name, c, map[string]float64{
-		"s": last.Seconds(), "×copy": last.Seconds() / once, "copies": float64(sent) / float64(s.published.pack),
-	}})
+	defer s.stop()
+	people, err := l.people(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer l.part(ctx, people)
+	killed := map[string]float64{}
+	begin := time.Now()
+	v, err := s.run(ctx, cloneRace(s, people), func(ctx context.Context) error {
+		copies, err := s.oneCopyIsOut(ctx, people)
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		killed["killed-copies"], killed["killed-s"] = copies, time.Since(begin).Seconds()
+		return syscall.Kill(s.published.node.pid, syscall.SIGKILL)
+	})
+	if err != nil {
+		return err
+	}
+	if len(killed) == 0 {
+		return errors.New("all have finished before the origin was killed")
+	}
+	maps.Copy(v, killed)
+	for _, p := range people {
+		if err := whole(ctx, filepath.Join(p.dir, "clone"), r.plain); err != nil {
+			return err
+		}
+		v["whole"]++
+	}
+	l.emit(sample{"OriginDies", c, v})
 	return nil
+}
+
+// oneCopyIsOut waits until a reader holds the pack, or ctx ends, and returns how
+// many copies have left the origin. To count copies instead is no use: some of
+// them is talk, and what was sent twice, so that a piece may be nowhere.
+func (s *site) oneCopyIsOut(ctx context.Context, readers []*person) (float64, error) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	first, err := s.lab.counts()
+	if err != nil {
+		return 0, err
+	}
+	for {
+		if slices.ContainsFunc(readers, func(p *person) bool { return p.holds(s.published.pack) }) {
+			now, err := s.lab.counts()
+			return float64(now[1].Sent.Payload-first[1].Sent.Payload) / float64(s.published.pack), err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, nil
+		}
+	}
+}
+
+// holds says whether a person has a file of this size without holes: the pack,
+// on its way or arrived.
+func (p *person) holds(size int64) bool {
+	found := false
+	filepath.WalkDir(filepath.Join(p.dir, "gitpeer"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // renamed a moment ago: the next look finds it
+		}
+		info, err := d.Info()
+		if err != nil || info.Size() != size {
+			return nil
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		found = found || ok && stat.Blocks*512 >= size // units of stat(2)
+		return nil
+	})
+	return found
+}
+
+// whole checks that a clone has the branches and tags of its origin, and all
+// objects.
+func whole(ctx context.Context, clone, origin string) error {
+	var refs [2]string
+	for i, dir := range []string{clone, origin} {
+		out, err := here().run(ctx, nil, "git", "-C", dir, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
+		if err != nil {
+			return err
+		}
+		refs[i] = out.Stdout
+	}
+	if refs[0] != refs[1] {
+		return fmt.Errorf("the refs of a clone are\n%s, those of its origin\n%s", refs[0], refs[1])
+	}
+	_, err := here().run(ctx, nil, "git", "-C", clone, "fsck", "--no-dangling")
+	return err
 }

@@ -4,43 +4,53 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// behinds are how many publications of one commit each a reader is behind.
-func behinds() []int { return []int{1, 10, 100} }
-
-// fetch measures readers who are some publications behind, and one who is not
-// behind at all, over 100 Mbit/s with a round trip of 20 ms.
+// fetch measures readers who are some publications behind, and then one who is
+// not behind at all, over 100 Mbit/s with a round trip of 20 ms.
 func (l *bench) fetch(ctx context.Context, r *repository) error {
-	wire := link{100 * mbit, 100 * mbit}
-	s, err := l.linked(ctx, r, wire, []link{wire})
+	var wanted []int
+	for _, behind := range behinds() {
+		if behind <= l.furthest && !l.has(l.rounds-1, "FetchNothing", fetchConfig(r, behind, "gitpeer")) {
+			wanted = append(wanted, behind)
+		}
+	}
+	g, err := l.stage(ctx, r, l.furthest)
+	if err != nil || l.rounds == 0 {
+		return err
+	}
+	for _, behind := range wanted {
+		if err := l.fetchBehind(ctx, r, g, behind); err != nil {
+			return fmt.Errorf("%d publications behind: %w", behind, err)
+		}
+	}
+	return nil
+}
+
+func fetchConfig(r *repository, behind int, by string) config {
+	return config{"repo=" + r.Name, fmt.Sprintf("behind=%d", behind), "by=" + by}
+}
+
+// fetchBehind takes all samples of one number of publications.
+func (l *bench) fetchBehind(ctx context.Context, r *repository, g stage, behind int) error {
+	s, err := l.stagedSite(ctx, g, behind)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	branch, err := headBranch(ctx, r.plain)
-	if err != nil {
-		return err
-	}
-	old, err := l.oldReaders(ctx, r, s)
-	if err != nil {
-		return err
-	}
-	made := 0
-	for _, behind := range behinds() {
-		for ; made < behind; made++ {
-			if err := commitOne(ctx, r.plain, branch, fmt.Sprintf("publication %d of %s", made, s.published.url)); err != nil {
-				return err
-			}
-			if _, err := s.published.person.run(ctx, "gitpeer", "publish", r.plain); err != nil {
+	for round := range l.rounds {
+		if !l.has(round, "FetchNothing", fetchConfig(r, behind, "git")) {
+			if err := l.fetchByGit(ctx, g, s, fetchConfig(r, behind, "git")); err != nil {
 				return err
 			}
 		}
-		for range l.rounds {
-			if err := l.fetchRound(ctx, r, s, old, behind); err != nil {
+		if !l.has(round, "FetchNothing", fetchConfig(r, behind, "gitpeer")) {
+			if err := l.fetchByGitpeer(ctx, g, s, fetchConfig(r, behind, "gitpeer")); err != nil {
 				return err
 			}
 		}
@@ -48,42 +58,66 @@ func (l *bench) fetch(ctx context.Context, r *repository) error {
 	return nil
 }
 
-// readersBefore are a reader of each kind, as they were at the first publication.
-type readersBefore struct {
-	gitpeer *person
-	native  string // a clone
-}
-
-func (l *bench) oldReaders(ctx context.Context, r *repository, s *site) (*readersBefore, error) {
-	p, err := l.reader(ctx, s.readers[0], s.bootstrap, s.published.url)
+// stagedSite is a site with the publisher and the repository of a stage.
+func (l *bench) stagedSite(ctx context.Context, g stage, behind int) (*site, error) {
+	lab, err := newLab(ctx, oneWay, []link{{}, goodReader, goodReader})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.run(ctx, "git", "clone", "-q", "--mirror", s.published.url, filepath.Join(p.dir, "clone")); err != nil {
-		return nil, err
+	ctx, cancel := context.WithCancel(ctx)
+	s := &site{lab: lab, readers: lab.hosts[2:]}
+	s.stop = func() error {
+		var err error
+		if s.published != nil {
+			err = s.published.person.leave(ctx)
+		}
+		cancel()
+		return errors.Join(err, lab.close())
 	}
-	if _, err := p.run(ctx, "gitpeer", "stop"); err != nil {
-		return nil, err
+	url, err := os.ReadFile(g.address())
+	if err == nil {
+		s.bootstrap, err = l.testnet(ctx, lab.hosts[0], testnetNodes)
 	}
-	native := filepath.Join(l.dir, "native-"+r.Name)
-	_, err = s.readers[0].run(ctx, nil, "git", "clone", "-q", "--mirror", s.plain.url+r.Name+".git", native)
-	return &readersBefore{p, native}, err
+	if err == nil {
+		s.plain, err = l.serveGit(ctx, lab.hosts[1], g.after(behind), 19418, g.name+".git")
+	}
+	home := filepath.Join(l.dir, "publisher-copy")
+	if err == nil {
+		err = copyTree(g.author(behind), home)
+	}
+	if err == nil {
+		p := l.personAt(lab.hosts[1], home, s.bootstrap)
+		s.published = &published{person: p, url: string(url)}
+		// The record is stored in this DHT, with the addresses of now.
+		_, err = p.run(ctx, "gitpeer", "publish", g.repo(behind))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
 }
 
-// fetchRound has copies of the old readers fetch, twice: what is new, and
-// nothing.
-func (l *bench) fetchRound(ctx context.Context, r *repository, s *site, old *readersBefore, behind int) error {
-	c := config{"repo=" + r.Name, fmt.Sprintf("behind=%d", behind)}
-	native := filepath.Join(l.dir, "native-copy")
-	defer os.RemoveAll(native)
-	if err := copyTree(old.native, native); err != nil {
+func (l *bench) fetchByGit(ctx context.Context, g stage, s *site, c config) error {
+	clone := filepath.Join(l.dir, "native-copy")
+	defer os.RemoveAll(clone)
+	err := errors.Join(copyTree(g.native(), clone),
+		command(ctx, "git", "-C", clone, "remote", "set-url", "origin", s.plain.url+g.name+".git"))
+	if err != nil {
 		return err
 	}
-	p := &person{host: old.gitpeer.host, dir: old.gitpeer.dir + "-copy"}
-	for _, pair := range old.gitpeer.env {
-		p.env = append(p.env, strings.ReplaceAll(pair, old.gitpeer.dir, p.dir))
+	for _, name := range []string{"Fetch", "FetchNothing"} {
+		v, err := s.counted(func() (outcome, error) { return s.readers[0].run(ctx, nil, "git", "-C", clone, "fetch", "-q") })
+		if err != nil {
+			return err
+		}
+		l.emit(sample{name, c, v})
 	}
-	if err := copyTree(old.gitpeer.dir, p.dir); err != nil {
+	return nil
+}
+
+func (l *bench) fetchByGitpeer(ctx context.Context, g stage, s *site, c config) error {
+	p := l.personAt(s.readers[0], filepath.Join(l.dir, "reader-copy"), s.bootstrap)
+	if err := copyTree(g.reader(), p.dir); err != nil {
 		return err
 	}
 	defer p.leave(ctx)
@@ -91,35 +125,76 @@ func (l *bench) fetchRound(ctx context.Context, r *repository, s *site, old *rea
 	if _, err := p.run(ctx, "gitpeer", "resolve", s.published.url); err != nil {
 		return err
 	}
-	for _, way := range []struct {
-		by string
-		do func() (outcome, error)
-	}{
-		{"git", func() (outcome, error) { return s.readers[0].run(ctx, nil, "git", "-C", native, "fetch", "-q") }},
-		{"gitpeer", func() (outcome, error) { return p.run(ctx, "git", "-C", filepath.Join(p.dir, "clone"), "fetch", "-q") }},
-	} {
-		for _, name := range []string{"Fetch", "FetchNothing"} {
-			before, err := s.lab.counts()
-			if err != nil {
-				return err
-			}
-			out, err := way.do()
-			if err != nil {
-				return err
-			}
-			after, err := s.lab.counts()
-			if err != nil {
-				return err
-			}
-			b, a := before[2], after[2]
-			l.emit(sample{name, append(c, "by="+way.by), map[string]float64{
-				"s":     out.Wall.Seconds(),
-				"tcp-B": float64(a.Sent.TCP + a.Received.TCP - b.Sent.TCP - b.Received.TCP),
-				"udp-B": float64(a.Sent.UDP + a.Received.UDP - b.Sent.UDP - b.Received.UDP),
-			}})
+	node, err := p.node()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"Fetch", "FetchNothing"} {
+		had, err := p.packs()
+		if err != nil {
+			return err
 		}
+		before, err := node.cpu()
+		if err != nil {
+			return err
+		}
+		v, err := s.counted(func() (outcome, error) {
+			return p.run(ctx, "git", "-C", filepath.Join(p.dir, "clone"), "fetch", "-q")
+		})
+		if err != nil {
+			return err
+		}
+		after, err := node.cpu()
+		if err != nil {
+			return err
+		}
+		v["cpu-s"] += (after - before).Seconds()
+		has, err := p.packs()
+		if err != nil {
+			return err
+		}
+		maps.DeleteFunc(has, func(pack string, _ bool) bool { return had[pack] })
+		v["packs"] = float64(len(has))
+		l.emit(sample{name, c, v})
 	}
 	return nil
+}
+
+// counted runs a command on the first reader, and counts the bytes on its wire.
+func (s *site) counted(do func() (outcome, error)) (map[string]float64, error) {
+	before, err := s.lab.counts()
+	if err != nil {
+		return nil, err
+	}
+	out, err := do()
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.lab.counts()
+	if err != nil {
+		return nil, err
+	}
+	b, a := before[2], after[2]
+	return map[string]float64{
+		"s": out.Wall.Seconds(), "cpu-s": out.CPU.Seconds(),
+		"tcp-in-B": float64(a.Received.TCP - b.Received.TCP), "tcp-out-B": float64(a.Sent.TCP - b.Sent.TCP),
+		"udp-in-B": float64(a.Received.UDP - b.Received.UDP), "udp-out-B": float64(a.Sent.UDP - b.Sent.UDP),
+	}, nil
+}
+
+// packs are the names of the packs in a person's mirrors.
+func (p *person) packs() (map[string]bool, error) {
+	names := map[string]bool{}
+	err := filepath.WalkDir(filepath.Join(p.dir, "gitpeer", "repos"), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a file that has just been renamed
+		}
+		if strings.HasSuffix(path, ".pack") {
+			names[filepath.Base(path)] = true
+		}
+		return err
+	})
+	return names, err
 }
 
 // headBranch is the branch that HEAD of a repository names.
@@ -140,7 +215,7 @@ func commitOne(ctx context.Context, dir, branch, text string) error {
 	return nil
 }
 
-// copyTree copies a folder with the times of its files; sockets stay behind.
+// copyTree copies a folder with the times of its files.
 func copyTree(from, to string) error {
 	if err := errors.Join(os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o700)); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -21,10 +22,12 @@ type link struct {
 // A lab is a set of hosts, each in a network namespace, on one switch.
 type lab struct {
 	hosts  []*host
+	spaces []string
 	sw     *exec.Cmd
+
+	mu     sync.Mutex // one question at a time
 	ask    io.WriteCloser
 	answer *bufio.Reader
-	spaces []string
 }
 
 const mbit = 1_000_000
@@ -127,6 +130,8 @@ func limit(ctx context.Context, space, dev string, rate int64) error {
 
 // counts asks the switch for the bytes of all hosts, in their order.
 func (l *lab) counts() ([]portCounts, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if _, err := io.WriteString(l.ask, "\n"); err != nil {
 		return nil, err
 	}

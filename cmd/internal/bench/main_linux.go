@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,6 +27,9 @@ type bench struct {
 	repos  []*repository
 	raw    io.Writer
 	taken  map[string]int // samples of each configuration
+	kept   string         // folder for stages that outlive this run, "" for none
+
+	furthest int // most publications that a reader of Fetch is behind
 }
 
 // emit writes a sample down as soon as it is taken.
@@ -72,6 +77,9 @@ func run(ctx context.Context, args []string) (err error) {
 	only := flags.String("only", ".", "run the scenarios that match this `regexp`")
 	l := &bench{taken: map[string]int{}}
 	flags.IntVar(&l.rounds, "rounds", 5, "samples of each kind")
+	resume := flags.Bool("resume", false, "do not take again the samples that raw.txt has: after a run that was broken off")
+	flags.StringVar(&l.kept, "stage", "", "keep what Fetch begins with in this `directory`, for further runs; -rounds 0 only prepares it")
+	flags.IntVar(&l.furthest, "behind", 100, "most publications that a reader of Fetch is behind: 1, 10, 100 or 1000")
 	flags.StringVar(&l.bin, "bin", "bin", "`directory` of the programs")
 	flags.Func("repo", "`NAME=DIR` of a repository, the medium one first", func(text string) error {
 		name, dir, ok := strings.Cut(text, "=")
@@ -99,7 +107,31 @@ func run(ctx context.Context, args []string) (err error) {
 	if l.only, err = regexp.Compile(*only); err != nil {
 		return err
 	}
+	if *resume {
+		if err := l.count(filepath.Join(*out, "raw.txt")); err != nil {
+			return err
+		}
+	}
 	return l.all(ctx, *out)
+}
+
+// count counts the samples that a file has.
+func (l *bench) count(file string) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	samples, err := parseSamples(bytes.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	for _, s := range samples {
+		l.taken[s.key()]++
+	}
+	return nil
 }
 
 // all runs the scenarios and writes the report.

@@ -1,5 +1,6 @@
 """Moves one file by libtorrent, to measure beside: seed FILE TORRENT ADDRESS:PORT,
-or get TORRENT DIR ADDRESS SEED… (all as ADDRESS:PORT), which ends when it has it."""
+superseed with the same, or get TORRENT DIR ADDRESS:PORT PEER… (as ADDRESS:PORT). Each says
+a word when it has the whole file, and uploads until its input ends."""
 import os, sys, time
 import libtorrent as lt
 
@@ -15,7 +16,7 @@ def session(listen):
     })
 
 
-def seed(path, torrent, listen):
+def seed(path, torrent, listen, flags):
     storage = lt.file_storage()
     lt.add_files(storage, path)
     make = lt.create_torrent(storage, 1 << 20, flags=lt.create_torrent.v1_only)
@@ -23,8 +24,7 @@ def seed(path, torrent, listen):
     with open(torrent, "wb") as out:
         out.write(lt.bencode(make.generate()))
     ses = session(listen)
-    handle = ses.add_torrent({"ti": lt.torrent_info(torrent), "save_path": os.path.dirname(path),
-                              "flags": lt.torrent_flags.seed_mode})
+    handle = ses.add_torrent({"ti": lt.torrent_info(torrent), "save_path": os.path.dirname(path), "flags": flags})
     handle.set_upload_limit(-1)
     print("ready", flush=True)
     sys.stdin.read()
@@ -39,9 +39,11 @@ def get(torrent, into, listen, peers):
     while not handle.status().is_seeding:
         time.sleep(0.01)
     print("done", flush=True)
+    sys.stdin.read()
 
 
-if sys.argv[1] == "seed":
-    seed(*sys.argv[2:5])
-else:
+if sys.argv[1] == "get":
     get(sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:])
+else:
+    more = lt.torrent_flags.super_seeding if sys.argv[1] == "superseed" else lt.torrent_flags.seed_mode
+    seed(*sys.argv[2:5], lt.torrent_flags.seed_mode | more)

@@ -105,12 +105,17 @@ func (l *bench) newPerson(h *host, name, bootstrap string) (*person, error) {
 	if err != nil {
 		return nil, err
 	}
+	return l.personAt(h, dir, bootstrap), nil
+}
+
+// personAt is somebody whose home is dir.
+func (l *bench) personAt(h *host, dir, bootstrap string) *person {
 	return &person{host: h, dir: dir, env: []string{
 		"HOME=" + dir, "GITPEER_HOME=" + filepath.Join(dir, "gitpeer"), "GITPEER_BOOTSTRAP=" + bootstrap,
 		"GITPEER_LISTEN=" + h.Addr + ":0", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_TERMINAL_PROMPT=0",
 		"GIT_AUTHOR_NAME=Bench", "GIT_AUTHOR_EMAIL=bench@example.org", "GIT_COMMITTER_NAME=Bench", "GIT_COMMITTER_EMAIL=bench@example.org",
 		"PATH=" + l.bin + ":" + os.Getenv("PATH"),
-	}}, nil
+	}}
 }
 
 func (p *person) run(ctx context.Context, args ...string) (outcome, error) {

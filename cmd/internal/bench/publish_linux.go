@@ -19,7 +19,7 @@ func (l *bench) publish(ctx context.Context, r *repository) error {
 	h := here()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	bootstrap, err := l.testnet(ctx, h)
+	bootstrap, err := l.testnet(ctx, h, testnetNodes)
 	if err != nil {
 		return err
 	}

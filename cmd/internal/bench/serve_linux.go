@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -25,8 +26,14 @@ type repository struct {
 // prepare makes the copies of a repository.
 func (l *bench) prepare(ctx context.Context, r *repository) error {
 	r.plain, r.bitmap = filepath.Join(l.dir, "plain", r.Name+".git"), filepath.Join(l.dir, "bitmap", r.Name+".git")
+	clone := []string{"git", "clone", "-q", "--bare", r.from}
+	if promised, err := filepath.Glob(filepath.Join(r.from, "objects", "pack", "*.promisor")); err != nil || len(promised) > 0 {
+		// What is left of a partial clone: a repack would keep all its objects,
+		// those too that no clone has.
+		clone = []string{"git", "clone", "-q", "--bare", "--no-local", r.from}
+	}
 	for _, copy := range []struct{ dir, bitmaps string }{{r.plain, "false"}, {r.bitmap, "true"}} {
-		if err := command(ctx, "git", "clone", "-q", "--bare", r.from, copy.dir); err != nil {
+		if err := command(ctx, append(clone, copy.dir)...); err != nil {
 			return err
 		}
 		if err := command(ctx, "git", "-C", copy.dir, "-c", "repack.writeBitmaps="+copy.bitmaps, "repack", "-adq"); err != nil {
@@ -62,9 +69,12 @@ func background(ctx context.Context, h *host, env []string, args ...string) (*ex
 	return cmd, bufio.NewReader(out), cmd.Start()
 }
 
+// testnetNodes is how many nodes the DHT of a site has: as many as store a record.
+const testnetNodes = 20
+
 // testnet starts a DHT on a host, until ctx ends, and returns its bootstrap nodes.
-func (l *bench) testnet(ctx context.Context, h *host) (string, error) {
-	_, out, err := background(ctx, h, nil, filepath.Join(l.bin, "gitpeer"), "testnet", "--nodes", "20", "--listen", h.Addr)
+func (l *bench) testnet(ctx context.Context, h *host, nodes int) (string, error) {
+	_, out, err := background(ctx, h, nil, filepath.Join(l.bin, "gitpeer"), "testnet", "--nodes", strconv.Itoa(nodes), "--listen", h.Addr)
 	if err != nil {
 		return "", err
 	}
@@ -82,8 +92,9 @@ type gitDaemon struct {
 	url string // of the base directory
 }
 
-// serveGit starts git daemon on a host, until ctx ends, for what lies in dir.
-func (l *bench) serveGit(ctx context.Context, h *host, dir string, port int) (*gitDaemon, error) {
+// serveGit starts git daemon on a host, until ctx ends, for what lies in dir: a
+// repository of this name, too, by which it is seen to answer.
+func (l *bench) serveGit(ctx context.Context, h *host, dir string, port int, name string) (*gitDaemon, error) {
 	execPath, err := exec.CommandContext(ctx, "git", "--exec-path").Output()
 	if err != nil {
 		return nil, err
@@ -95,9 +106,8 @@ func (l *bench) serveGit(ctx context.Context, h *host, dir string, port int) (*g
 		return nil, err
 	}
 	d := &gitDaemon{process{cmd.Process.Pid}, fmt.Sprintf("git://%s:%d/", h.Addr, port)}
-	probe := d.url + l.repos[0].Name + ".git"
 	for range 100 {
-		if _, err = h.run(ctx, nil, "git", "ls-remote", probe, "HEAD"); err == nil {
+		if _, err = h.run(ctx, nil, "git", "ls-remote", d.url+name, "HEAD"); err == nil {
 			return d, nil
 		}
 		time.Sleep(50 * time.Millisecond) // until it listens

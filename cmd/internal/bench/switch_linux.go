@@ -14,30 +14,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A traffic counts the bytes of frames, headers included, that crossed a port.
+// A traffic counts what crossed a port: bytes of frames, headers included, and
+// bytes of payload.
 type traffic struct {
-	TCP, UDP, Other atomic.Int64
+	TCP, UDP, Other, Payload atomic.Int64
 }
+
+// large is the payload of a datagram that is uTP, whose headers are 20 bytes: the
+// DHT sends none so large.
+const large = 1024
 
 // count adds an Ethernet frame.
 func (t *traffic) count(frame []byte) {
-	const ipv4, tcp, udp = 0x0800, 6, 17
-	counter := &t.Other
-	if len(frame) > 23 && binary.BigEndian.Uint16(frame[12:]) == ipv4 {
-		switch frame[23] {
-		case tcp:
-			counter = &t.TCP
-		case udp:
-			counter = &t.UDP
-		}
+	const ethernet, ipv4, tcp, udp = 14, 0x0800, 6, 17
+	if len(frame) < ethernet+20 || binary.BigEndian.Uint16(frame[12:]) != ipv4 {
+		t.Other.Add(int64(len(frame)))
+		return
 	}
-	counter.Add(int64(len(frame)))
+	packet := frame[ethernet:]
+	header := int(packet[0]&0xf) * 4
+	payload := int(binary.BigEndian.Uint16(packet[2:])) - header
+	switch packet[9] {
+	case tcp:
+		t.TCP.Add(int64(len(frame)))
+		if len(packet) > header+12 {
+			t.Payload.Add(int64(max(0, payload-int(packet[header+12]>>4)*4)))
+		}
+	case udp:
+		t.UDP.Add(int64(len(frame)))
+		if payload -= 8; payload >= large {
+			t.Payload.Add(int64(payload - 20))
+		}
+	default:
+		t.Other.Add(int64(len(frame)))
+	}
 }
 
 // counts is a traffic at one moment.
-type counts struct{ TCP, UDP, Other int64 }
+type counts struct{ TCP, UDP, Other, Payload int64 }
 
-func (t *traffic) now() counts { return counts{t.TCP.Load(), t.UDP.Load(), t.Other.Load()} }
+func (t *traffic) now() counts {
+	return counts{t.TCP.Load(), t.UDP.Load(), t.Other.Load(), t.Payload.Load()}
+}
 
 // portCounts are the counts of a port: what came from the host, what went to it,
 // and how many frames for it found no room in a queue.
