@@ -71,18 +71,21 @@ bench:
 		echo 'whole programs beside git daemon and libtorrent, over links: make bench REPOS="medium=DIR git=DIR"'; fi
 
 # gitpeer beside git daemon and libtorrent, as users run them: docs/bench has the
-# results. REPOS are bare repositories, as NAME=DIR, the medium one first.
+# results, and notes.md there says what takes how long. REPOS are bare
+# repositories, as NAME=DIR. RESUME=1 takes no sample again that raw.txt has;
+# STAGE is a folder that keeps what Fetch begins with, BEHIND how far it goes.
 ROUNDS ?= 5
 ONLY   ?= .
+BEHIND ?= 100
 bench-programs: build
-	@test -n "$(REPOS)" || { echo 'make bench-programs REPOS="medium=DIR git=DIR" [ROUNDS=n] [ONLY=regexp]'; exit 2; }
-	@need=; for p in ip:iproute2 ethtool:ethtool gnuplot:gnuplot-nox; do command -v $${p%:*} >/dev/null || need="$$need $${p#*:}"; done; \
+	@test -n "$(REPOS)" || { echo 'make bench-programs REPOS="medium=DIR git=DIR" [ROUNDS=n] [ONLY=regexp] [RESUME=1] [STAGE=DIR] [BEHIND=n]'; exit 2; }
+	@need=; for p in ip:iproute2 ethtool:ethtool; do command -v $${p%:*} >/dev/null || need="$$need $${p#*:}"; done; \
 	/usr/bin/python3 -c 'import libtorrent' 2>/dev/null || need="$$need python3-libtorrent"; \
 	if [ -n "$$need" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $$need; \
 		else echo "missing:$$need"; fi; fi
 	$(BUILD) -o bin/ ./cmd/internal/bench
-	bin/bench -bin bin -rounds $(ROUNDS) -only '$(ONLY)' $(addprefix -repo ,$(REPOS))
+	bin/bench -bin bin -rounds $(ROUNDS) -only '$(ONLY)' $(if $(RESUME),-resume) $(if $(STAGE),-stage $(STAGE)) -behind $(BEHIND) $(addprefix -repo ,$(REPOS))
 
 # The policy engine on histories that others wrote, against git: DIR is a folder
 # of bare repositories, NAME.git or OWNER+NAME/repo. SAMPLE is how many accepted

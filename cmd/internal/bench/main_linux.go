@@ -22,6 +22,7 @@ import (
 type bench struct {
 	dir    string // for everything that is made; removed at the end
 	bin    string // where gitpeer and git-remote-gitpeer are
+	out    string // for the results
 	rounds int
 	only   *regexp.Regexp
 	repos  []*repository
@@ -55,6 +56,7 @@ func scenarios() []scenario {
 	return []scenario{
 		{"Link", (*bench).link}, {"Clone", (*bench).clone}, {"LinkClone", (*bench).linkClone}, {"Crowd", (*bench).crowd},
 		{"OriginDies", (*bench).originDies}, {"Fetch", (*bench).fetch}, {"Publish", (*bench).publish},
+		{"Memory", (*bench).memory}, {"Profile", (*bench).profile},
 	}
 }
 
@@ -71,7 +73,6 @@ func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	asSwitch := flags.Duration("switch", -1, "be the switch of a lab, with this `delay` (of use to bench itself)")
 	report := flags.String("report", "", "write the report of a `file` of samples, and measure nothing")
-	out := flags.String("out", "docs/bench", "`directory` for raw.txt, README.md and the plots")
 	send := flags.String("tcp-send", "", "send to whoever connects to this `address` (of use to bench itself)")
 	receive := flags.String("tcp-receive", "", "receive from this `address` (of use to bench itself)")
 	only := flags.String("only", ".", "run the scenarios that match this `regexp`")
@@ -80,6 +81,7 @@ func run(ctx context.Context, args []string) (err error) {
 	resume := flags.Bool("resume", false, "do not take again the samples that raw.txt has: after a run that was broken off")
 	flags.StringVar(&l.kept, "stage", "", "keep what Fetch begins with in this `directory`, for further runs; -rounds 0 only prepares it")
 	flags.IntVar(&l.furthest, "behind", 100, "most publications that a reader of Fetch is behind: 1, 10, 100 or 1000")
+	flags.StringVar(&l.out, "out", "docs/bench", "`directory` for raw.txt, README.md and the plots")
 	flags.StringVar(&l.bin, "bin", "bin", "`directory` of the programs")
 	flags.Func("repo", "`NAME=DIR` of a repository, the medium one first", func(text string) error {
 		name, dir, ok := strings.Cut(text, "=")
@@ -89,6 +91,9 @@ func run(ctx context.Context, args []string) (err error) {
 		l.repos = append(l.repos, &repository{Name: name, from: dir})
 		return nil
 	})
+	if len(args) > 0 && args[0] == "daemon" {
+		return beNode(ctx) // somebody's GITPEER_EXE
+	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -100,7 +105,7 @@ func run(ctx context.Context, args []string) (err error) {
 	case *receive != "":
 		return receiveTCP(*receive, os.Stdout)
 	case *report != "":
-		return writeReport(ctx, *report, *out)
+		return writeReport(*report, l.out)
 	case len(l.repos) == 0:
 		return errors.New("name a repository: make bench REPOS=\"medium=DIR git=DIR\"")
 	}
@@ -108,11 +113,11 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	if *resume {
-		if err := l.count(filepath.Join(*out, "raw.txt")); err != nil {
+		if err := l.count(filepath.Join(l.out, "raw.txt")); err != nil {
 			return err
 		}
 	}
-	return l.all(ctx, *out)
+	return l.all(ctx)
 }
 
 // count counts the samples that a file has.
@@ -135,7 +140,7 @@ func (l *bench) count(file string) error {
 }
 
 // all runs the scenarios and writes the report.
-func (l *bench) all(ctx context.Context, out string) (err error) {
+func (l *bench) all(ctx context.Context) (err error) {
 	if l.bin, err = filepath.Abs(l.bin); err != nil {
 		return err
 	}
@@ -146,10 +151,10 @@ func (l *bench) all(ctx context.Context, out string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(l.dir)
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	if err := os.MkdirAll(l.out, 0o755); err != nil {
 		return err
 	}
-	raw, err := os.OpenFile(filepath.Join(out, "raw.txt"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	raw, err := os.OpenFile(filepath.Join(l.out, "raw.txt"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -175,7 +180,7 @@ func (l *bench) all(ctx context.Context, out string) (err error) {
 			}
 		}
 	}
-	return errors.Join(append(failed, raw.Sync(), writeReport(ctx, raw.Name(), out))...)
+	return errors.Join(append(failed, raw.Sync(), writeReport(raw.Name(), l.out))...)
 }
 
 // machine describes where and with what is measured, as lines of a benchmark

@@ -8,6 +8,9 @@ import (
 // crowds are how many readers clone at once.
 func crowds() []int { return []int{1, 5, 10, 20} }
 
+// behinds are how many publications of one commit each a reader is behind.
+func behinds() []int { return []int{1, 10, 100, 1000} }
+
 // once is how long one copy takes at a rate of bits a second.
 func once(bytes, rate int64) time.Duration {
 	return time.Duration(float64(bytes) * 8 / float64(rate) * float64(time.Second))

@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -69,8 +67,76 @@ func baseline(all []row, r row) (row, bool) {
 	return row{}, false
 }
 
-// writeReport writes the table and the plots of a file of samples into dir.
-func writeReport(ctx context.Context, raw, dir string) error {
+// find returns the row of a configuration.
+func find(all []row, name string, c config) (row, bool) {
+	i := slices.IndexFunc(all, func(r row) bool { return r.Name == name && slices.Equal(r.Config, c) })
+	if i < 0 {
+		return row{}, false
+	}
+	return all[i], true
+}
+
+// reposOf are the repositories of a scenario's rows, in their order.
+func reposOf(all []row, name string) []string {
+	var out []string
+	for _, r := range all {
+		if repo := r.Config.get("repo"); r.Name == name && repo != "" && !slices.Contains(out, repo) {
+			out = append(out, repo)
+		}
+	}
+	return out
+}
+
+// A cloneKind is what is cloned how over what.
+type cloneKind struct{ link, mode string }
+
+func cloneKinds() []cloneKind {
+	return []cloneKind{{"loopback", "bare"}, {"loopback", "checkout"}, {"100mbit-20ms", "bare"}}
+}
+
+// missing are the rows that the issue's table wants and that are not there, of
+// each repository that a scenario has any row of.
+func missing(all []row) []string {
+	var out []string
+	want := func(name string, c config) {
+		if _, ok := find(all, name, c); !ok {
+			out = append(out, sample{Name: name, Config: c}.key())
+		}
+	}
+	for _, link := range []string{"100mbit-20ms", "20mbit-20ms"} {
+		want("Link", config{"link=" + link, "by=tcp"})
+	}
+	for _, repo := range reposOf(all, "Clone") {
+		for _, kind := range cloneKinds() {
+			for _, by := range cloneWays() {
+				want("Clone", config{"repo=" + repo, "link=" + kind.link, "mode=" + kind.mode, "by=" + by})
+			}
+		}
+	}
+	for _, repo := range reposOf(all, "Crowd") {
+		for _, n := range crowds() {
+			for _, by := range []string{"gitpeer", "libtorrent", "git-bitmap"} {
+				want("Crowd", config{"repo=" + repo, fmt.Sprintf("n=%d", n), "by=" + by})
+			}
+		}
+	}
+	for _, repo := range reposOf(all, "Fetch") {
+		for _, behind := range behinds() {
+			for _, by := range []string{"git", "gitpeer"} {
+				want("Fetch", config{"repo=" + repo, fmt.Sprintf("behind=%d", behind), "by=" + by})
+			}
+		}
+	}
+	for _, name := range []string{"Clone", "Crowd", "OriginDies", "Fetch", "Publish", "Memory"} {
+		if len(reposOf(all, name)) == 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// writeReport writes the tables and the plots of a file of samples into dir.
+func writeReport(raw, dir string) error {
 	text, err := os.ReadFile(raw)
 	if err != nil {
 		return err
@@ -80,23 +146,41 @@ func writeReport(ctx context.Context, raw, dir string) error {
 		return fmt.Errorf("%s: %w", raw, err)
 	}
 	all := rows(samples)
-	if err := os.WriteFile(filepath.Join(dir, "README.md"), formatReport(all, string(text)), 0o644); err != nil {
+	undrawn, err := plot(all, dir)
+	if err != nil {
 		return err
 	}
-	return plot(ctx, all, dir)
+	for _, file := range undrawn {
+		fmt.Fprintf(os.Stderr, "bench: %s is not drawn: points are missing\n", file)
+	}
+	return os.WriteFile(filepath.Join(dir, "README.md"), formatReport(all, string(text), undrawn), 0o644)
 }
 
+const preface = `# Measurements
+
+Written by ` + "`make bench`" + `; every sample is in [raw.txt](raw.txt) (` + "`benchstat docs/bench/raw.txt`" + ` reads it).
+What the figures say, and how to take them again, is in [notes.md](notes.md); where the CPU time goes, in
+[profile.md](profile.md). Figures are medians; the units are those of ` + "`cmd/internal/bench/doc.go`" + `.
+
+`
+
 // formatReport is the page of tables.
-func formatReport(all []row, raw string) []byte {
+func formatReport(all []row, raw string, undrawn []string) []byte {
 	var b bytes.Buffer
-	b.WriteString("# Measurements\n\nWritten by `make bench`; every sample is in [raw.txt](raw.txt) (`benchstat docs/bench/raw.txt` reads it).\n" +
-		"The units are those of `cmd/internal/bench/doc.go`; figures are medians.\n\n")
+	b.WriteString(preface)
 	told := map[string]bool{} // several runs may be in one file
 	for line := range strings.Lines(raw) {
 		key, value, ok := strings.Cut(line, ": ")
 		if ok && !told[line] && !strings.Contains(key, " ") && !strings.HasPrefix(key, "Benchmark") {
 			fmt.Fprintf(&b, "* %s: %s", key, value)
 			told[line] = true
+		}
+	}
+	for _, plot := range []struct{ file, what string }{
+		{"crowd.svg", "Seconds until the last of N readers has its clone"}, {"clone.svg", "Clone times of git daemon and gitpeer"},
+	} {
+		if !slices.Contains(undrawn, plot.file) {
+			fmt.Fprintf(&b, "\n![%s](%s)\n", plot.what, plot.file)
 		}
 	}
 	var names []string
@@ -107,6 +191,15 @@ func formatReport(all []row, raw string) []byte {
 	}
 	for _, name := range names {
 		formatTable(&b, all, name)
+	}
+	if absent := missing(all); len(absent) > 0 {
+		b.WriteString("\n## Not measured\n\n")
+		for _, file := range undrawn {
+			fmt.Fprintf(&b, "* %s is not drawn from these samples: points are missing\n", file)
+		}
+		for _, what := range absent {
+			fmt.Fprintf(&b, "* %s\n", what)
+		}
 	}
 	return b.Bytes()
 }
@@ -121,7 +214,9 @@ func formatTable(b *bytes.Buffer, all []row, name string) {
 			}
 		}
 	}
-	columns := slices.Sorted(maps.Keys(units))
+	columns := slices.SortedFunc(maps.Keys(units), func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+	})
 	fmt.Fprintf(b, "\n## %s\n\n| what | by | n | %s | time ratio |\n|---|---|--:|%s--:|\n", name, strings.Join(columns, " | "), strings.Repeat("--:|", len(columns)))
 	for _, r := range all {
 		if r.Name != name {
@@ -143,20 +238,19 @@ func formatTable(b *bytes.Buffer, all []row, name string) {
 	}
 }
 
+// rank puts what matters first: the time, and what is measured in its terms.
+func rank(unit string) int {
+	first := []string{"s", "×copy", "net-s", "net-×copy", "net-median-s", "copies", "tcp-in-B", "tcp-out-B", "udp-in-B", "udp-out-B", "packs", "Mbit/s"}
+	if i := slices.Index(first, unit); i >= 0 {
+		return i
+	}
+	return len(first)
+}
+
 // number writes four digits, or a whole number in full.
 func number(value float64) string {
 	if value >= 10_000 {
 		return strconv.FormatFloat(value, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(value, 'g', 4, 64)
-}
-
-// plot draws the two figures that matter with gnuplot, where that is installed:
-// the last reader's time over the number of readers, and clone times.
-func plot(ctx context.Context, all []row, dir string) error {
-	if _, err := exec.LookPath("gnuplot"); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: gnuplot is not installed: no plots")
-		return nil
-	}
-	return errors.Join(drawCrowd(ctx, all, dir), drawClone(ctx, all, dir))
 }

@@ -42,8 +42,9 @@ func TestReport(t *testing.T) {
 			sample{"Clone", config{"repo=git", "mode=bare", "by=gitpeer"}, map[string]float64{"s": s / 2}},
 			sample{"Clone", config{"repo=git", "mode=checkout", "by=git"}, map[string]float64{"s": 1}})
 	}
-	page := string(formatReport(rows(samples), "cpu: one\ncpu: one\n"))
-	for _, want := range []string{"figures are medians.\n\n* cpu: one\n\n", "| repo=git mode=bare | git | 3 | 20 | 1.00 |", "| repo=git mode=bare | gitpeer | 3 | 10 | 0.50 |"} {
+	page := string(formatReport(rows(samples), "cpu: one\ncpu: one\n", []string{"crowd.svg"}))
+	for _, want := range []string{".\n\n* cpu: one\n\n![Clone times of git daemon and gitpeer](clone.svg)\n\n## Clone\n", "| repo=git mode=bare | git | 3 | 20 | 1.00 |", "| repo=git mode=bare | gitpeer | 3 | 10 | 0.50 |",
+		"\n* crowd.svg is not drawn", "\n* Clone/repo=git/link=loopback/mode=bare/by=git\n", "\n* Memory\n"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the report lacks %q:\n%s", want, page)
 		}

@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// behinds are how many publications of one commit each a reader is behind.
-func behinds() []int { return []int{1, 10, 100, 1000} }
-
 // A stage is where Fetch begins: readers as they were at the first publication,
 // and the publisher with the repository after each number of further ones. To
 // publish a thousand times takes minutes, so it is done on loopback with a DHT of

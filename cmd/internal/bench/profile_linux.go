@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"runtime/pprof"
+	"strings"
+	"syscall"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/node"
+)
+
+// profileVariable names the file for the CPU profile of a node that is this
+// program: GITPEER_EXE has gitpeer's programs start it.
+const profileVariable = "GITPEER_BENCH_PROFILE"
+
+// beNode is gitpeer daemon with a CPU profile.
+func beNode(ctx context.Context) (err error) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	home, err := node.DefaultHome(os.Getenv)
+	if err != nil {
+		return err
+	}
+	file, err := os.Create(os.Getenv(profileVariable))
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return err
+	}
+	defer func() {
+		pprof.StopCPUProfile()
+		err = errors.Join(err, file.Close())
+	}()
+	debug.SetGCPercent(40) // as gitpeer daemon does
+	return node.Run(ctx, node.Options{Home: home, Getenv: os.Getenv, Log: node.NewLogger(home, os.Stderr, slog.LevelInfo), Version: "bench"})
+}
+
+// profile writes what the nodes of a publisher and a reader spend their time on,
+// in one clone over loopback, into profile.md of the output folder.
+func (l *bench) profile(ctx context.Context, r *repository) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	h := here()
+	bootstrap, err := l.testnet(ctx, h, testnetNodes)
+	if err != nil {
+		return err
+	}
+	pub, err := l.publisher(ctx, h, bootstrap, r.plain)
+	if err != nil {
+		return err
+	}
+	defer pub.person.leave(ctx)
+	files := map[string]string{"seeder": filepath.Join(l.dir, "seeder.pprof"), "reader": filepath.Join(l.dir, "reader.pprof")}
+	profiled := func(p *person, name string) {
+		p.env = append(p.env, "GITPEER_EXE="+self, profileVariable+"="+files[name])
+	}
+	profiled(pub.person, "seeder")
+	if _, err := pub.person.restart(ctx, pub.url); err != nil {
+		return err
+	}
+	reader, err := l.newPerson(h, "reader", bootstrap)
+	if err != nil {
+		return err
+	}
+	defer reader.leave(ctx)
+	profiled(reader, "reader")
+	if _, err := reader.run(ctx, "gitpeer", "trust", "add", pub.url, "--publisher-only", "--as", "bench"); err != nil {
+		return err
+	}
+	if _, err := reader.cloneAll(ctx, pub.url); err != nil {
+		return err
+	}
+	for _, p := range []*person{pub.person, reader} {
+		if _, err := p.run(ctx, "gitpeer", "stop"); err != nil {
+			return err
+		}
+	}
+	return l.writeProfile(ctx, r, self, files)
+}
+
+func (l *bench) writeProfile(ctx context.Context, r *repository, program string, files map[string]string) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# CPU profiles\n\nWritten by `make bench REPOS=%s=DIR ONLY=^Profile`: one clone (--bare) over loopback, a pack of %d bytes.\n"+
+		"`go tool pprof -top`, the 25 functions with the most time of their own.\n", r.Name, r.Pack)
+	for _, name := range []string{"seeder", "reader"} {
+		out, err := here().run(ctx, nil, "go", "tool", "pprof", "-top", "-nodecount=25", program, files[name])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "\n## The %s\n\n```\n", name)
+		for line := range strings.Lines(out.Stdout) {
+			if !strings.HasPrefix(line, "File: ") && !strings.HasPrefix(line, "Build ID: ") {
+				b.WriteString(line)
+			}
+		}
+		b.WriteString("```\n")
+	}
+	return os.WriteFile(filepath.Join(l.out, "profile.md"), b.Bytes(), 0o644)
+}
