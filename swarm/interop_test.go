@@ -99,7 +99,7 @@ func TestInteropLibtorrent(t *testing.T) {
 	info := seed(t, n, interopPack())
 	t.Run("get", func(t *testing.T) {
 		dir := t.TempDir()
-		magnet := Magnet(info.InfoHash(), info.Name(), info.Length())
+		magnet := MagnetLink{InfoHash: info.InfoHash(), Name: info.Name(), Length: info.Length()}.String()
 		out, err := command(t, "/usr/bin/python3", script, "get", magnet, dir, n.Addr().String()).Output()
 		if err != nil || string(out) != "done\n" {
 			t.Fatalf("libtorrent: %q, %v", out, err)
@@ -211,7 +211,7 @@ func TestInteropTransmission(t *testing.T) {
 		dir, port := t.TempDir(), freePort(t)
 		remote := transmission(t, dir, port)
 		// 3.00 takes peers from the link, but dials none that is on loopback.
-		remote("-a", Magnet(info.InfoHash(), info.Name(), info.Length(), n.Addr()))
+		remote("-a", MagnetLink{InfoHash: info.InfoHash(), Name: info.Name(), Length: info.Length(), Peers: []netip.AddrPort{n.Addr()}}.String())
 		n.AddPeers(info.InfoHash(), []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))})
 		deadline := time.After(interopTime)
 		for !strings.Contains(remote("-t1", "-i"), "Percent Done: 100%") {

@@ -10,18 +10,29 @@ import (
 	"github.com/gitpeer/gitpeer/refs/bencode"
 )
 
-// Magnet returns the magnet link of a torrent (BEP 9) for clients of others: its infohash, and if
-// they are given, its name, its length in bytes, and peers to begin with (x.pe).
-func Magnet(ih refs.InfoHash, name string, length int64, peers ...netip.AddrPort) string {
+// A MagnetLink names a torrent for clients of others (BEP 9). What is not known is left zero.
+type MagnetLink struct {
+	InfoHash refs.InfoHash
+	Name     string
+	Length   int64            // in bytes
+	WebSeeds []string         // addresses at which the file lies (ws)
+	Peers    []netip.AddrPort // to begin with (x.pe)
+}
+
+// String is the link.
+func (l MagnetLink) String() string {
 	var b strings.Builder
-	b.WriteString("magnet:?xt=urn:btih:" + ih.String())
-	if name != "" {
-		b.WriteString("&dn=" + url.QueryEscape(name))
+	b.WriteString("magnet:?xt=urn:btih:" + l.InfoHash.String())
+	if l.Name != "" {
+		b.WriteString("&dn=" + url.QueryEscape(l.Name))
 	}
-	if length > 0 {
-		b.WriteString("&xl=" + strconv.FormatInt(length, 10))
+	if l.Length > 0 {
+		b.WriteString("&xl=" + strconv.FormatInt(l.Length, 10))
 	}
-	for _, p := range peers {
+	for _, seed := range l.WebSeeds {
+		b.WriteString("&ws=" + url.QueryEscape(seed))
+	}
+	for _, p := range l.Peers {
 		b.WriteString("&x.pe=" + p.String())
 	}
 	return b.String()

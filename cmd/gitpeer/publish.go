@@ -14,7 +14,7 @@ import (
 
 func publishCommand() *command {
 	return &command{
-		name: "publish", args: "[DIR] [--name NAME] [--ref PATTERN]...", short: "publish a repository",
+		name: "publish", args: "[DIR] [--name NAME] [--ref PATTERN]... [--mirror URL]...", short: "publish a repository",
 		long: `Signs where the refs of the repository in DIR (here, if not given) point,
 seeds its objects and puts the signed record into the DHT. Prints the URL of
 the repository once the record is stored.
@@ -23,6 +23,9 @@ the repository once the record is stored.
     --ref PATTERN    publish only these refs, such as refs/heads/main or
                      refs/tags/v*; may be repeated (default: what was chosen
                      last time, else all branches and tags)
+    --mirror URL     name a web server to all readers that has, or will have, what
+                     gitpeer export-static writes; may be repeated (default:
+                     those of last time, and those of config); none: no more
     --json           print an object: url, seq, number, head_ref, head,
                      infohash, refs, packs, new_bytes, stored, asked, expires,
                      changed
@@ -34,7 +37,7 @@ the repository once the record is stored.
 func runPublish(ctx context.Context, e *env, args []string) error {
 	f := newFlags("publish")
 	name := f.String("name", "", "")
-	patterns := f.repeated("ref")
+	patterns, mirrors := f.repeated("ref"), f.repeated("mirror")
 	asJSON, when := f.json(), f.progress()
 	rest, err := f.parse(args, 0, 1)
 	if err != nil {
@@ -47,7 +50,7 @@ func runPublish(ctx context.Context, e *env, args []string) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	request := node.PublishRequest{Dir: dir, Name: *name, Patterns: *patterns}
+	request := node.PublishRequest{Dir: dir, Name: *name, Patterns: *patterns, Mirrors: *mirrors}
 	home, err := e.home()
 	if err != nil {
 		return err

@@ -57,9 +57,10 @@ type Credentials struct {
 
 // A PublishRequest publishes refs of a local repository (DESIGN §4.1).
 type PublishRequest struct {
-	Dir         string      `json:"dir"`            // a work tree or git directory, absolute
-	Name        string      `json:"name"`           // repository name; "" derives it from Dir
-	Patterns    []string    `json:"refs,omitempty"` // ref names or globs; empty: all branches and tags
+	Dir         string      `json:"dir"`               // a work tree or git directory, absolute
+	Name        string      `json:"name"`              // repository name; "" derives it from Dir
+	Mirrors     []string    `json:"mirrors,omitempty"` // web servers to name; empty: those of last time; "none": none any more
+	Patterns    []string    `json:"refs,omitempty"`    // ref names or globs; empty: all branches and tags
 	Credentials Credentials `json:"credentials"`
 	Signers     [][]byte    `json:"signers,omitempty"` // certificates of tip signers, for readers' first contact
 }

@@ -45,34 +45,68 @@ func floors(a refs.Address, s *state) *trust.Pins {
 	return &trust.Pins{Repository: a, Seq: r.Seq, Value: r.ValueDigest(), Number: s.Snapshot.Number, Snapshot: s.Record.Snapshot}
 }
 
-// A publishSettings is what a mirror remembers of how it was published.
+// publishSettings are what a mirror remembers of how it was published.
 type publishSettings struct {
-	Patterns []string `json:"refs"` // that were chosen with --ref; empty: all branches and tags
+	Patterns []string      `json:"refs"`              // that were chosen with --ref; empty: all branches and tags
+	Mirrors  []refs.Mirror `json:"mirrors,omitempty"` // that were chosen with --mirror
 }
 
-// patterns gives the refs to publish: what is asked for now, or else what was
-// asked for last, so that a branch which was left out once stays private.
-func (m *mirror) patterns(asked []string) ([]string, error) {
-	if len(asked) > 0 {
-		return asked, nil
-	}
+// settings gives what is remembered.
+func (m *mirror) settings() (s publishSettings, err error) {
 	raw, err := readOptional(m.path("publish.json"))
 	if raw == nil || err != nil {
-		return nil, err
+		return s, err
 	}
-	var s publishSettings
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return nil, fmt.Errorf("gitpeer/publish.json: %w", err)
+		return s, fmt.Errorf("gitpeer/publish.json: %w", err)
 	}
-	return s.Patterns, nil
+	return s, nil
 }
 
-// remember stores the patterns of a publication that succeeded.
-func (m *mirror) remember(patterns []string) error {
-	if was, err := m.patterns(nil); err == nil && slices.Equal(was, patterns) {
+// chosen are the settings for a publication: what is asked for now, or else what
+// was asked for last, so that a branch which was left out once stays private.
+func (m *mirror) chosen(req PublishRequest) (publishSettings, error) {
+	s, err := m.settings()
+	if err != nil {
+		return s, err
+	}
+	if len(req.Patterns) > 0 {
+		s.Patterns = req.Patterns
+	}
+	if len(req.Mirrors) > 0 {
+		s.Mirrors, err = parseMirrors(req.Mirrors)
+	}
+	return s, err
+}
+
+// noMirrors, in place of an address, takes back those that were chosen before.
+const noMirrors = "none"
+
+// parseMirrors reads the addresses of web servers that a person typed.
+func parseMirrors(list []string) (mirrors []refs.Mirror, err error) {
+	if len(list) == 1 && list[0] == noMirrors {
+		return nil, nil
+	}
+	for _, text := range list {
+		m, err := refs.ParseMirror(text)
+		if err != nil {
+			return nil, errorf(trust.Usage, "gitpeer publish --mirror https://host/path/", "%v", err)
+		}
+		if !isPublicHost(m.Host()) {
+			return nil, errorf(trust.Usage, "git config -f CONFIG repo.NAME.mirror "+text+"    # for yourself, see docs/config.md",
+				"readers do not follow a mirror that only your network can reach: %s", text)
+		}
+		mirrors = append(mirrors, m)
+	}
+	return mirrors, nil
+}
+
+// remember stores the settings of a publication that succeeded.
+func (m *mirror) remember(s publishSettings) error {
+	if was, err := m.settings(); err == nil && slices.Equal(was.Patterns, s.Patterns) && slices.Equal(was.Mirrors, s.Mirrors) {
 		return nil
 	}
-	raw, err := json.Marshal(publishSettings{patterns})
+	raw, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type publication struct {
 	work     *gitcmd.Work
 	progress ProgressFunc
 	signers  [][]byte // certificates for first contact
+	mirrors  []refs.Mirror
 }
 
 // publish publishes refs of a local repository.
@@ -38,15 +39,18 @@ func (n *Node) publish(ctx context.Context, req PublishRequest, progress Progres
 	}
 	defer end()
 	p.signers = req.Signers
-	patterns, err := p.mirror.patterns(req.Patterns)
+	chosen, err := p.mirror.chosen(req)
 	if err != nil {
+		return nil, err
+	}
+	if p.mirrors, err = n.webMirrors(p.mirror.addr, chosen); err != nil {
 		return nil, err
 	}
 	var known []refs.Ref
 	if p.was != nil {
 		known = p.was.Snapshot.Refs
 	}
-	list, err := p.work.RefsSince(ctx, known, patterns...)
+	list, err := p.work.RefsSince(ctx, known, chosen.Patterns...)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +67,7 @@ func (n *Node) publish(ctx context.Context, req PublishRequest, progress Progres
 	}
 	res, err := p.publish(ctx, list, head)
 	if err == nil {
-		err = p.mirror.remember(patterns)
+		err = p.mirror.remember(chosen)
 	}
 	return res, err
 }
@@ -84,6 +88,13 @@ func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc)
 	}
 	defer end()
 	p.signers = req.Signers
+	chosen, err := p.mirror.settings()
+	if err != nil {
+		return nil, err
+	}
+	if p.mirrors, err = n.webMirrors(p.mirror.addr, chosen); err != nil {
+		return nil, err
+	}
 	var old *refs.Snapshot
 	if p.was != nil {
 		old = p.was.Snapshot
@@ -203,7 +214,7 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 	if err := p.preflight(ctx); err != nil {
 		return nil, err
 	}
-	if p.was != nil && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) && slices.Equal(p.was.Snapshot.Mirrors, p.node.publicMirrors(m.addr)) {
+	if p.was != nil && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) && slices.Equal(p.was.Snapshot.Mirrors, p.mirrors) {
 		return p.renew(ctx)
 	}
 	if p.was != nil {
@@ -296,7 +307,7 @@ func (p *publication) snapshot(list []refs.Ref, head refs.Name, made []*madePack
 	s := &refs.Snapshot{
 		Repository: p.mirror.addr, Number: 1, Time: time.Now().UTC().Truncate(time.Second),
 		ObjectFormat: p.work.ObjectFormat, Head: head, Refs: list, Signers: cleanSigners(p.signers),
-		Mirrors: p.node.publicMirrors(p.mirror.addr),
+		Mirrors: p.mirrors,
 	}
 	var packs []refs.Pack
 	if old := p.was; old != nil {

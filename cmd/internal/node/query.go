@@ -60,16 +60,16 @@ func (n *Node) show(ctx context.Context, req ShowRequest, progress ProgressFunc)
 	res := &ShowResult{
 		URL: f.mirror.addr.String(), Number: s.Number, Time: s.Time, ObjectFormat: s.ObjectFormat, Head: s.Head,
 		Refs: make([]ShowRef, len(s.Refs)), Packs: make([]ShowPack, len(s.Packs)),
-		Magnet: swarm.Magnet(st.Record.InfoHash, snapshotName(s), 0), Mutable: mutableLink(f.mirror.addr),
+		Magnet: magnet(s, st.Record.InfoHash, snapshotName(s), 0), Mutable: mutableLink(f.mirror.addr),
 		Signers: s.Signers, Mirrors: s.Mirrors, Accepted: f.was != nil && f.was.Record.Snapshot == st.Record.Snapshot,
 	}
 	for i, p := range s.Packs {
 		res.Packs[i] = ShowPack{
 			InfoHash: p.InfoHash, SHA256: p.SHA256, Bytes: p.Bytes, Objects: p.Objects, Inflated: p.Inflated,
-			From: p.From, To: p.To, Magnet: swarm.Magnet(p.InfoHash, packName(f.mirror.addr, p.Range()), p.Bytes),
+			From: p.From, To: p.To, Magnet: magnet(s, p.InfoHash, packName(f.mirror.addr, p.Range()), p.Bytes),
 		}
 		if p.HintBytes > 0 {
-			res.Packs[i].Hint = swarm.Magnet(p.Hint, hintTorrent(f.mirror.addr, p.Range()), p.HintBytes)
+			res.Packs[i].Hint = magnet(s, p.Hint, hintTorrent(f.mirror.addr, p.Range()), p.HintBytes)
 		}
 	}
 	verdicts := f.verdicts(ctx, st, res.Accepted)
@@ -77,6 +77,16 @@ func (n *Node) show(ctx context.Context, req ShowRequest, progress ProgressFunc)
 		res.Refs[i] = ShowRef{Name: r.Name, OID: r.OID, Peeled: r.Peeled, Verdict: verdicts[r.Name]}
 	}
 	return res, nil
+}
+
+// magnet is the link to a torrent of a snapshot, with the web servers that the
+// snapshot names as web seeds.
+func magnet(s *refs.Snapshot, ih refs.InfoHash, name string, bytes int64) string {
+	l := swarm.MagnetLink{InfoHash: ih, Name: name, Length: bytes}
+	for _, m := range s.Mirrors {
+		l.WebSeeds = append(l.WebSeeds, m.File(ih))
+	}
+	return l.String()
 }
 
 // look gives the newest state as published: record and snapshot.

@@ -17,18 +17,22 @@ import (
 	"github.com/gitpeer/gitpeer/trust"
 )
 
-// publicMirrors are the web servers of an own repository that its snapshots
-// name: those of the configuration, except where only this network can reach
-// them.
-func (n *Node) publicMirrors(a refs.Address) []refs.Mirror {
-	var list []refs.Mirror
+// webMirrors are the web servers of an own repository that its snapshots name:
+// those that were chosen when publishing, and those of the configuration, except
+// where only this network can reach them.
+func (n *Node) webMirrors(a refs.Address, chosen publishSettings) ([]refs.Mirror, error) {
+	list := slices.Clone(chosen.Mirrors)
 	for _, m := range n.config.repo(a).Mirrors {
 		if isPublicHost(m.Host()) {
 			list = append(list, m)
 		}
 	}
 	slices.Sort(list)
-	return list
+	list = slices.Compact(list)
+	if len(list) > refs.MaxMirrors {
+		return nil, errorf(trust.Usage, "gitpeer publish --mirror URL    # with fewer, or fewer in config", "%s has %d web mirrors, more than %d", a, len(list), refs.MaxMirrors)
+	}
+	return list, nil
 }
 
 // isPublicHost reports whether a host can be one of the Internet's, as far as
@@ -65,7 +69,10 @@ func (n *Node) export(ctx context.Context, req ExportRequest, progress ProgressF
 	if err := os.MkdirAll(req.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	e := &exporter{dir: req.Dir, mirrors: n.config.repo(a).Mirrors, progress: progress}
+	e := &exporter{dir: req.Dir, progress: progress}
+	if e.mirrors, err = n.exportMirrors(m, st.Snapshot); err != nil {
+		return nil, err
+	}
 	res := &ExportResult{URL: a.String(), Dir: req.Dir, Number: st.Snapshot.Number, Listed: len(st.Snapshot.Packs)}
 	for i, line := range st.Snapshot.Packs {
 		p := m.pack(line.InfoHash)
@@ -92,6 +99,15 @@ func (n *Node) export(ctx context.Context, req ExportRequest, progress ProgressF
 	}
 	res.Files, res.Bytes = e.files, e.bytes
 	return res, nil
+}
+
+// exportMirrors are the web servers that torrent files name: all that are known
+// here, also where only this network can reach them.
+func (n *Node) exportMirrors(m *mirror, s *refs.Snapshot) ([]refs.Mirror, error) {
+	chosen, err := m.settings()
+	list := slices.Concat(n.config.repo(m.addr).Mirrors, chosen.Mirrors, s.Mirrors)
+	slices.Sort(list)
+	return slices.Compact(list), err
 }
 
 // An exporter writes torrents into a folder.

@@ -3,6 +3,7 @@ package node
 import (
 	"net/http"
 	"net/http/httptest"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,8 +65,8 @@ func TestWebMirror(t *testing.T) {
 	carol := newPerson(t, net).start()
 	carol.trustPublisher(url)
 	_, err := carol.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
-	if e := wantCode(t, err, trust.TryLater); !strings.Contains(e.Message, "no peer") {
-		t.Errorf("%+v, want it to say that there is no peer", e)
+	if e := wantCode(t, err, trust.TryLater); !strings.Contains(e.Message, "nobody who has it can be reached") {
+		t.Errorf("%+v, want it to say that there is nobody", e)
 	}
 }
 
@@ -85,6 +86,61 @@ func TestPublishNamesMirrors(t *testing.T) {
 	if want := []refs.Mirror{"https://a.example.org/", "https://b.example.org/x/"}; err != nil || !slices.Equal(shown.Mirrors, want) {
 		t.Errorf("Show names mirrors %v, %v, want %v", shown.Mirrors, err, want)
 	}
+}
+
+// TestPublishMirrorFlag: --mirror is remembered, also by a push, until it is
+// taken back; and magnet links name the servers as web seeds.
+func TestPublishMirrorFlag(t *testing.T) {
+	net := loopback(t)
+	alice, work := publisher(t, net, 1)
+	publish := func(mirrors ...string) (*PublishResult, error) {
+		return alice.client.Publish(t.Context(), PublishRequest{Dir: work.dir, Mirrors: mirrors}, nil)
+	}
+	first, err := publish("https://b.example.org/x/", "https://a.example.org/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(want ...refs.Mirror) {
+		t.Helper()
+		s, err := alice.client.Show(t.Context(), ShowRequest{URL: first.URL}, nil)
+		if err != nil || !slices.Equal(s.Mirrors, want) {
+			t.Fatalf("Show names mirrors %v, %v, want %v", s.Mirrors, err, want)
+		}
+		for _, link := range []string{s.Magnet, s.Packs[0].Magnet} {
+			u, err := neturl.Parse(link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ih := strings.TrimPrefix(u.Query().Get("xt"), "urn:btih:")
+			var seeds []string
+			for _, m := range want {
+				seeds = append(seeds, string(m)+ih)
+			}
+			if !slices.Equal(u.Query()["ws"], seeds) {
+				t.Errorf("%s has web seeds %q, want %q", link, u.Query()["ws"], seeds)
+			}
+		}
+	}
+	names("https://a.example.org/", "https://b.example.org/x/")
+	if again := alice.publish(work); again.Changed {
+		t.Errorf("Publish without news = %+v", again)
+	}
+	tip := work.commit("")
+	if _, err := alice.client.Push(t.Context(), PushRequest{GitDir: filepath.Join(work.dir, ".git"), URL: first.URL, Updates: []RefUpdate{{Dst: "refs/heads/main", New: tip}}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	names("https://a.example.org/", "https://b.example.org/x/")
+	for _, bad := range [][]string{{"https://nas.local/"}, {"http://192.168.1.2/"}, {"ftp://a.example.org/"}, {"https://a.example.org"}, {noMirrors, "https://a.example.org/"},
+		{"https://a.example.org/1/", "https://a.example.org/2/", "https://a.example.org/3/", "https://a.example.org/4/", "https://a.example.org/5/"}} {
+		_, err := publish(bad...)
+		if e := wantCode(t, err, trust.Usage); e.Hint == "" {
+			t.Errorf("--mirror %q: %+v, want a hint", bad, e)
+		}
+	}
+	if res, err := publish(noMirrors); err != nil || !res.Changed {
+		t.Errorf("--mirror none: %+v, %v", res, err)
+	}
+	names()
 }
 
 // What a snapshot names is never taken for what the user's config names.
