@@ -23,9 +23,10 @@ the repository once the record is stored.
     --ref PATTERN    publish only these refs, such as refs/heads/main or
                      refs/tags/v*; may be repeated (default: what was chosen
                      last time, else all branches and tags)
-    --mirror URL     name a web server to all readers that has, or will have, what
-                     gitpeer export-static writes; may be repeated (default:
-                     those of last time, and those of config); none: no more
+    --mirror URL     name a web server to all readers that has, or will have,
+                     what gitpeer export-static writes; may be repeated
+                     (default: those of last time, and of config); "none"
+                     takes them back
     --json           print an object: url, seq, number, head_ref, head,
                      infohash, refs, packs, new_bytes, stored, asked, expires,
                      changed
