@@ -63,7 +63,11 @@ func (a *arrivals) add(off, n int64) {
 func (ix *indexer) arrived(n span) span {
 	due := span{n.to, n.to}
 	for i := n.from; i < n.to; i++ {
-		if ix.state[i].Or(hasBytes)&hasBase != 0 || ix.e.back[i] == 0 {
+		before := ix.state[i].Or(hasBytes)
+		if before&hasBytes != 0 {
+			continue // a part that is reported twice is no news
+		}
+		if before&hasBase != 0 || ix.e.back[i] == 0 {
 			ix.state[i].Or(isDue)
 			due = span{min(due.from, i), i + 1}
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,21 +163,31 @@ func TestSmallCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The bytes come from the end on, so that bases have to wait.
-	from := Source{Pack: bytes.NewReader(pack), Follow: func(_ context.Context, ready func(off, n int64)) error {
-		for at := int64(len(pack)); at > 0; {
-			n := min(at, 700)
-			at -= n
-			ready(at, n)
-		}
-		return nil
-	}}
-	for _, size := range []int64{40_000, 100_000, 1 << 20} {
-		o := optionsOf(pack, refs.SHA1)
-		o.Cache = size
-		x, err := NewIndex(t.Context(), from, e, o)
-		if err != nil || !bytes.Equal(idxOf(t, x), idxOf(t, full)) {
-			t.Errorf("cache of %d bytes: %v", size, err)
+	const part = 700
+	var order []int
+	for i := range (len(pack) + part - 1) / part {
+		order = append(order, i)
+	}
+	backward, shuffled := slices.Clone(order), slices.Clone(order)
+	slices.Reverse(backward) // so that deltas wait for their bases
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	for name, order := range map[string][]int{"forward": order, "backward": backward, "shuffled": shuffled} {
+		from := Source{Pack: bytes.NewReader(pack), Follow: func(_ context.Context, ready func(off, n int64)) error {
+			for _, i := range order {
+				at := int64(i * part)
+				n := min(part, int64(len(pack))-at)
+				ready(at, n)
+				ready(at, n) // twice is no news
+			}
+			return nil
+		}}
+		for _, size := range []int64{40_000, 100_000, 1 << 20} {
+			o := optionsOf(pack, refs.SHA1)
+			o.Cache = size
+			x, err := NewIndex(t.Context(), from, e, o)
+			if err != nil || !bytes.Equal(idxOf(t, x), idxOf(t, full)) {
+				t.Errorf("%s, cache of %d bytes: %v", name, size, err)
+			}
 		}
 	}
 }
