@@ -20,6 +20,9 @@ func (l *bench) fetch(ctx context.Context, r *repository) error {
 			wanted = append(wanted, behind)
 		}
 	}
+	if l.rounds > 0 && len(wanted) == 0 {
+		return nil
+	}
 	g, err := l.stage(ctx, r, l.furthest)
 	if err != nil || l.rounds == 0 {
 		return err

@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string) (err error) {
 	l := &bench{taken: map[string]int{}}
 	flags.IntVar(&l.rounds, "rounds", 5, "samples of each kind")
 	resume := flags.Bool("resume", false, "do not take again the samples that raw.txt has: after a run that was broken off")
-	flags.StringVar(&l.kept, "stage", "", "keep what Fetch begins with in this `directory`, for further runs; -rounds 0 only prepares it")
+	flags.StringVar(&l.kept, "stage", "", "keep copies of repositories and what Fetch begins with in this `directory`, for further runs; -rounds 0 only prepares it")
 	flags.IntVar(&l.furthest, "behind", 100, "most publications that a reader of Fetch is behind: 1, 10, 100 or 1000")
 	flags.StringVar(&l.out, "out", "docs/bench", "`directory` for raw.txt, README.md and the plots")
 	flags.StringVar(&l.bin, "bin", "bin", "`directory` of the programs")
@@ -144,6 +144,11 @@ func (l *bench) all(ctx context.Context) (err error) {
 	if l.bin, err = filepath.Abs(l.bin); err != nil {
 		return err
 	}
+	if l.kept != "" {
+		if l.kept, err = filepath.Abs(l.kept); err != nil {
+			return err
+		}
+	}
 	if _, err := os.Stat(filepath.Join(l.bin, "git-remote-gitpeer")); err != nil {
 		return fmt.Errorf("%w; run make build", err)
 	}
@@ -161,26 +166,31 @@ func (l *bench) all(ctx context.Context) (err error) {
 	defer raw.Close()
 	l.raw = raw
 	fmt.Fprintf(raw, "\n%s", machine(ctx))
-	for _, r := range l.repos {
-		if err := l.prepare(ctx, r); err != nil {
-			return err
-		}
-	}
+	failed := l.measure(ctx)
+	return errors.Join(failed, raw.Sync(), writeReport(raw.Name(), l.out))
+}
+
+// measure runs the scenarios that are wanted. One that fails stops no other.
+func (l *bench) measure(ctx context.Context) error {
 	var failed []error
+	ready := map[*repository]bool{}
 	for _, s := range scenarios() {
 		for _, r := range l.repos {
-			if !l.only.MatchString(s.name + "/" + r.Name) {
+			if ctx.Err() != nil || !l.only.MatchString(s.name+"/"+r.Name) {
 				continue
+			}
+			if !ready[r] {
+				if err := l.prepare(ctx, r); err != nil {
+					return errors.Join(append(failed, err)...)
+				}
+				ready[r] = true
 			}
 			if err := s.measure(l, ctx, r); err != nil {
 				failed = append(failed, fmt.Errorf("%s of %s: %w", s.name, r.Name, err))
 			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
 		}
 	}
-	return errors.Join(append(failed, raw.Sync(), writeReport(raw.Name(), l.out))...)
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
 // machine describes where and with what is measured, as lines of a benchmark

@@ -21,7 +21,10 @@ def session(listen):
 def seed(path, torrent, listen, flags):
     storage = lt.file_storage()
     lt.add_files(storage, path)
-    make = lt.create_torrent(storage, 1 << 20, flags=lt.create_torrent.v1_only)
+    piece = 32 << 10  # as gitpeer does: at most 4096 pieces
+    while storage.total_size() > piece * 4096:
+        piece *= 2
+    make = lt.create_torrent(storage, piece, flags=lt.create_torrent.v1_only)
     lt.set_piece_hashes(make, os.path.dirname(path))
     with open(torrent, "wb") as out:
         out.write(lt.bencode(make.generate()))

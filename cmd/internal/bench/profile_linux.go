@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -45,8 +46,12 @@ func beNode(ctx context.Context) (err error) {
 }
 
 // profile writes what the nodes of a publisher and a reader spend their time on,
-// in one clone over loopback, into profile.md of the output folder.
+// in one clone over loopback, into profile.md of the output folder: of the largest
+// repository, which has the most samples.
 func (l *bench) profile(ctx context.Context, r *repository) error {
+	if l.rounds == 0 || slices.ContainsFunc(l.repos, func(other *repository) bool { return other.Pack > r.Pack }) {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	self, err := os.Executable()

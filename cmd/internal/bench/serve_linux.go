@@ -23,20 +23,16 @@ type repository struct {
 	Pack          int64 // bytes
 }
 
-// prepare makes the copies of a repository.
+// prepare makes the copies of a repository, or finds those that were kept: they
+// stay as they are.
 func (l *bench) prepare(ctx context.Context, r *repository) error {
-	r.plain, r.bitmap = filepath.Join(l.dir, "plain", r.Name+".git"), filepath.Join(l.dir, "bitmap", r.Name+".git")
-	clone := []string{"git", "clone", "-q", "--bare", r.from}
-	if promised, err := filepath.Glob(filepath.Join(r.from, "objects", "pack", "*.promisor")); err != nil || len(promised) > 0 {
-		// What is left of a partial clone: a repack would keep all its objects,
-		// those too that no clone has.
-		clone = []string{"git", "clone", "-q", "--bare", "--no-local", r.from}
+	base := l.dir
+	if l.kept != "" {
+		base = l.kept
 	}
-	for _, copy := range []struct{ dir, bitmaps string }{{r.plain, "false"}, {r.bitmap, "true"}} {
-		if err := command(ctx, append(clone, copy.dir)...); err != nil {
-			return err
-		}
-		if err := command(ctx, "git", "-C", copy.dir, "-c", "repack.writeBitmaps="+copy.bitmaps, "repack", "-adq"); err != nil {
+	r.plain, r.bitmap = filepath.Join(base, "plain", r.Name+".git"), filepath.Join(base, "bitmap", r.Name+".git")
+	if _, err := os.Stat(r.bitmap); err != nil {
+		if err := l.copies(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -55,6 +51,29 @@ func (l *bench) prepare(ctx context.Context, r *repository) error {
 	}
 	_, err = fmt.Fprintf(l.raw, "repository-%s: %s objects, a pack of %d bytes\n", r.Name, strings.TrimSpace(objects.Stdout), r.Pack)
 	return err
+}
+
+// copies makes the copies of a repository, the one with a bitmap last.
+func (l *bench) copies(ctx context.Context, r *repository) error {
+	clone := []string{"git", "clone", "-q", "--bare", r.from}
+	if promised, err := filepath.Glob(filepath.Join(r.from, "objects", "pack", "*.promisor")); err != nil || len(promised) > 0 {
+		// What is left of a partial clone: a repack would keep all its objects,
+		// those too that no clone has.
+		clone = []string{"git", "clone", "-q", "--bare", "--no-local", r.from}
+	}
+	for _, copy := range []struct{ dir, bitmaps string }{{r.plain, "false"}, {r.bitmap, "true"}} {
+		partial := copy.dir + ".partial"
+		if err := errors.Join(os.RemoveAll(copy.dir), os.RemoveAll(partial), command(ctx, append(clone, partial)...)); err != nil {
+			return err
+		}
+		if err := command(ctx, "git", "-C", partial, "-c", "repack.writeBitmaps="+copy.bitmaps, "repack", "-adq"); err != nil {
+			return err
+		}
+		if err := os.Rename(partial, copy.dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // background starts a command on a host and returns its first line of output,
