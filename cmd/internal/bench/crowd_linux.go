@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -152,8 +153,16 @@ func (l *bench) gitCrowd(ctx context.Context, r *repository, s *site, c config) 
 				return err
 			}
 			defer os.RemoveAll(dst)
-			out, err := h.run(ctx, nil, "git", "clone", "-q", "--bare", s.bitmap.url+r.Name+".git", dst)
-			commands.Add(int64(out.CPU))
+			// git daemon's queue for connections has five places: some of twenty
+			// readers may have to try again.
+			for range 5 {
+				var out outcome
+				out, err = h.run(ctx, nil, "git", "clone", "-q", "--bare", s.bitmap.url+r.Name+".git", dst)
+				commands.Add(int64(out.CPU))
+				if err == nil || !strings.Contains(err.Error(), "reset by peer") {
+					return err
+				}
+			}
 			return err
 		})
 	}
