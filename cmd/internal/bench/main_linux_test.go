@@ -37,3 +37,11 @@ func TestResume(t *testing.T) {
 		t.Errorf("count of a file that is not there yet = %v", err)
 	}
 }
+
+func TestPublication(t *testing.T) {
+	for subject, want := range map[string]int{"publication 17\n": 17, "publication 3 of others": 3, "": 0, "a change": 0} {
+		if got := publication(subject); got != want {
+			t.Errorf("publication(%q) = %d, want %d", subject, got, want)
+		}
+	}
+}

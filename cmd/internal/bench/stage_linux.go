@@ -39,25 +39,30 @@ func (l *bench) stage(ctx context.Context, r *repository, furthest int) (stage, 
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return g, err
 	}
-	if err := errors.Join(os.RemoveAll(g.dir), os.MkdirAll(g.dir, 0o700)); err != nil {
-		return g, err
-	}
-	return g, l.prepareStage(ctx, r, g, furthest)
-}
-
-func (l *bench) prepareStage(ctx context.Context, r *repository, g stage, furthest int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := here()
-	bootstrap, err := l.testnet(ctx, h, 1)
+	bootstrap, err := l.testnet(ctx, here(), 1)
 	if err != nil {
+		return g, err
+	}
+	if _, err := os.Stat(g.address()); err != nil {
+		if err := l.openStage(ctx, r, g, bootstrap); err != nil {
+			return g, err
+		}
+	}
+	return g, l.growStage(ctx, g, bootstrap, furthest)
+}
+
+func (g stage) now() string { return filepath.Join(g.dir, "now") }
+
+// openStage makes the first publication and its readers; the address is written
+// when all is there.
+func (l *bench) openStage(ctx context.Context, r *repository, g stage, bootstrap string) error {
+	repo, home := filepath.Join(g.now(), g.name+".git"), filepath.Join(g.now(), "publisher")
+	if err := errors.Join(os.RemoveAll(g.dir), os.MkdirAll(home, 0o700), copyTree(r.plain, repo)); err != nil {
 		return err
 	}
-	repo, home := filepath.Join(g.dir, "now", r.Name+".git"), filepath.Join(g.dir, "now", "publisher")
-	if err := errors.Join(os.MkdirAll(home, 0o700), copyTree(r.plain, repo)); err != nil {
-		return err
-	}
-	p := l.personAt(h, home, bootstrap)
+	p := l.personAt(here(), home, bootstrap)
 	defer p.run(context.WithoutCancel(ctx), "gitpeer", "stop")
 	if _, err := p.run(ctx, "gitpeer", "init"); err != nil {
 		return err
@@ -67,52 +72,99 @@ func (l *bench) prepareStage(ctx context.Context, r *repository, g stage, furthe
 		return err
 	}
 	url := strings.TrimSpace(out.Stdout)
-	if err := errors.Join(os.WriteFile(g.address(), []byte(url), 0o600), l.stageReaders(ctx, g, repo, bootstrap)); err != nil {
+	if err := l.stageReaders(ctx, g, repo, bootstrap, url); err != nil {
 		return err
 	}
+	return os.WriteFile(g.address(), []byte(url), 0o600)
+}
+
+// growStage publishes until there are enough publications. What was broken off
+// goes on: the newest commit says which publication it is.
+func (l *bench) growStage(ctx context.Context, g stage, bootstrap string, furthest int) error {
+	if _, err := os.Stat(g.now()); errors.Is(err, fs.ErrNotExist) {
+		for _, made := range behinds() { // the last that is there
+			if _, err := os.Stat(g.after(made)); err == nil {
+				if err := copyTree(g.after(made), g.now()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	repo := filepath.Join(g.now(), g.name+".git")
+	p := l.personAt(here(), filepath.Join(g.now(), "publisher"), bootstrap)
+	defer p.run(context.WithoutCancel(ctx), "gitpeer", "stop")
 	branch, err := headBranch(ctx, repo)
 	if err != nil {
 		return err
 	}
-	told := time.Now()
-	for made := 1; made <= furthest; made++ {
-		if err := commitOne(ctx, repo, branch, fmt.Sprintf("publication %d of %s", made, url)); err != nil {
-			return err
-		}
-		if _, err := p.run(ctx, "gitpeer", "publish", repo); err != nil {
-			return err
-		}
-		if time.Since(told) > 10*time.Second {
-			fmt.Fprintf(os.Stderr, "bench: %d of %d publications of %s\n", made, furthest, r.Name)
-			told = time.Now()
-		}
-		if !slices.Contains(behinds(), made) {
-			continue
-		}
-		// A node that runs writes; a copy of what it has is taken when it does not.
-		if _, err := p.run(ctx, "gitpeer", "stop"); err != nil {
-			return err
-		}
-		if err := copyTree(filepath.Dir(repo), g.after(made)); err != nil {
-			return err
-		}
-	}
-	return os.RemoveAll(filepath.Dir(repo))
-}
-
-// stageReaders makes a reader of each kind, at the first publication.
-func (l *bench) stageReaders(ctx context.Context, g stage, repo, bootstrap string) error {
-	url, err := os.ReadFile(g.address())
+	subject, err := here().run(ctx, nil, "git", "-C", repo, "log", "-1", "--format=%s", branch)
 	if err != nil {
 		return err
 	}
+	was := publication(subject.Stdout)
+	told := time.Now()
+	for made := max(was, 1); made <= furthest; made++ {
+		if made > was {
+			if err := commitOne(ctx, repo, branch, fmt.Sprintf("publication %d", made)); err != nil {
+				return err
+			}
+		}
+		if err := p.publish(ctx, repo); err != nil {
+			return err
+		}
+		if time.Since(told) > 10*time.Second {
+			fmt.Fprintf(os.Stderr, "bench: %d of %d publications of %s\n", made, furthest, g.name)
+			told = time.Now()
+		}
+		if slices.Contains(behinds(), made) {
+			if err := g.keep(ctx, p, made); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(g.now())
+}
+
+// publication is the number in the subject of a commit of growStage, 0 in others.
+func publication(subject string) (n int) {
+	if _, err := fmt.Sscanf(subject, "publication %d", &n); err != nil {
+		return 0
+	}
+	return n
+}
+
+// publish publishes, again if the only node of the DHT was too busy to answer.
+func (p *person) publish(ctx context.Context, repo string) (err error) {
+	for range 5 {
+		if _, err = p.run(ctx, "gitpeer", "publish", repo); err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(time.Second)
+	}
+	return err
+}
+
+// keep copies the publisher and the repository of now, while no node writes.
+func (g stage) keep(ctx context.Context, p *person, made int) error {
+	if _, err := p.run(ctx, "gitpeer", "stop"); err != nil {
+		return err
+	}
+	partial := g.after(made) + ".partial"
+	if err := copyTree(g.now(), partial); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(g.after(made)), os.Rename(partial, g.after(made)))
+}
+
+// stageReaders makes a reader of each kind, at the first publication.
+func (l *bench) stageReaders(ctx context.Context, g stage, repo, bootstrap, url string) error {
 	if err := os.MkdirAll(g.reader(), 0o700); err != nil {
 		return err
 	}
 	p := l.personAt(here(), g.reader(), bootstrap)
 	for _, args := range [][]string{
-		{"gitpeer", "trust", "add", string(url), "--publisher-only", "--as", "bench"},
-		{"git", "clone", "-q", "--mirror", string(url), filepath.Join(p.dir, "clone")},
+		{"gitpeer", "trust", "add", url, "--publisher-only", "--as", "bench"},
+		{"git", "clone", "-q", "--mirror", url, filepath.Join(p.dir, "clone")},
 		{"gitpeer", "stop"},
 		{"git", "clone", "-q", "--mirror", "--no-local", repo, g.native()},
 	} {
