@@ -242,6 +242,11 @@ func rawSeeder(t testing.TB, hash refs.InfoHash, metadata []byte, handler func(*
 	if err != nil {
 		t.Fatal(err)
 	}
+	return rawSeederOn(t, l, hash, metadata, handler)
+}
+
+// rawSeederOn does it on a listener, which it closes.
+func rawSeederOn(t testing.TB, l net.Listener, hash refs.InfoHash, metadata []byte, handler func(*rawPeer)) netip.AddrPort {
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
