@@ -265,10 +265,11 @@ func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs
 		return w.came, nil
 	}
 	a := s.openHint(ctx, g, p, w.snapshot.ObjectFormat)
+	meter := s.meter // a download that is given up may still tell when another way has its own
 	var err error
 	a.Download, err = s.start(ctx, swarm.FetchRequest{
 		InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: w.patience(p),
-		Progress: func(d swarm.Progress) { s.meter.received(p.InfoHash, d) },
+		Progress: func(d swarm.Progress) { meter.received(p.InfoHash, d) },
 	})
 	if err != nil {
 		a.noHint()
