@@ -17,6 +17,7 @@ import (
 //
 //   - ut_metadata for a negative piece (slice bounds);
 //   - a piece message that reaches over the end of its piece ("write overflows piece");
+//   - ut_holepunch from a peer that never said that it has it (an explicit panic, holepunch.go);
 //   - hashes, or hash request before the metadata is known (nil pointer, or an explicit panic);
 //   - bitfield, have all and have none in turn, or have far out of range (availability counts go
 //     wrong, which panics when the torrent is closed).
@@ -46,6 +47,7 @@ type peerConn struct {
 	availability bool           // it has said what it has
 	handshakes   int
 	holepunches  int
+	punches      bool // it has ut_holepunch
 	answered     int  // metadata requests
 	met          bool // its DHT node
 	metadata     metadataPeer
@@ -267,16 +269,11 @@ func (p *peerConn) judgeExtended(m *pp.Message) messageVerdict {
 	case pp.ExtensionNamePex:
 		return p.judgePex(m.ExtendedPayload)
 	case extensionHolepunch:
-		if p.holepunches++; p.holepunches > maxHolepunches {
-			return drop
-		}
-		return pass
+		return p.judgePunch(m.ExtendedPayload)
 	default:
 		return drop
 	}
 }
-
-const extensionHolepunch = "ut_holepunch"
 
 // extendedHandshake is what we read of, and pass on of, an extended handshake.
 type extendedHandshake struct {
@@ -321,6 +318,7 @@ func (p *peerConn) judgeHandshake(m *pp.Message) messageVerdict {
 	if out.M[string(pp.ExtensionNamePex)] != 0 {
 		p.startGossip(out.Version)
 	}
+	p.punches = out.M[extensionHolepunch] != 0
 	p.metadata.offered(p, out.M[pp.ExtensionNameMetadata] != 0, in.MetadataSize)
 	b, err := bencode.Marshal(out)
 	if err != nil {
