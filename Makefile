@@ -66,8 +66,8 @@ fuzz:
 	done
 
 bench:
-	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -cpu 1,2 -timeout 30m ./...
 	@if [ -n "$(REPOS)" ]; then $(MAKE) bench-programs; else \
+		CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -cpu 1,2 -timeout 30m ./... && \
 		echo 'whole programs beside git daemon and libtorrent, over links: make bench REPOS="medium=DIR git=DIR"'; fi
 
 # gitpeer beside git daemon and libtorrent, as users run them: docs/bench has the

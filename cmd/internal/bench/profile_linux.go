@@ -99,19 +99,27 @@ func (l *bench) profile(ctx context.Context, r *repository) error {
 func (l *bench) writeProfile(ctx context.Context, r *repository, program string, files map[string]string) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# CPU profiles\n\nWritten by `make bench REPOS=%s=DIR ONLY=^Profile`: one clone (--bare) over loopback, a pack of %d bytes.\n"+
-		"`go tool pprof -top`, the 25 functions with the most time of their own.\n", r.Name, r.Pack)
+		"By `go tool pprof -top`: first the functions with the most time of their own, then those\nwith the most time in them and in what they call (cum).\n", r.Name, r.Pack)
 	for _, name := range []string{"seeder", "reader"} {
-		out, err := here().run(ctx, nil, "go", "tool", "pprof", "-top", "-nodecount=25", program, files[name])
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(&b, "\n## The %s\n\n```\n", name)
-		for line := range strings.Lines(out.Stdout) {
-			if !strings.HasPrefix(line, "File: ") && !strings.HasPrefix(line, "Build ID: ") {
-				b.WriteString(line)
+		fmt.Fprintf(&b, "\n## The %s\n", name)
+		for _, order := range []string{"-flat", "-cum"} {
+			out, err := here().run(ctx, nil, "go", "tool", "pprof", "-top", order, "-nodecount=25", program, files[name])
+			if err != nil {
+				return err
 			}
+			fmt.Fprintf(&b, "\n```\n%s```\n", shortProfile(out.Stdout))
 		}
-		b.WriteString("```\n")
 	}
 	return os.WriteFile(filepath.Join(l.out, "profile.md"), b.Bytes(), 0o644)
+}
+
+// shortProfile leaves out of what pprof writes where the program lay.
+func shortProfile(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "File: ") && !strings.HasPrefix(line, "Build ID: ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
