@@ -92,7 +92,7 @@ func (l *bench) stagedSite(ctx context.Context, g stage, behind int) (*site, err
 		p := l.personAt(lab.hosts[1], home, s.bootstrap)
 		s.published = &published{person: p, url: string(url)}
 		// The record is stored in this DHT, with the addresses of now.
-		_, err = p.run(ctx, "gitpeer", "publish", g.repo(behind))
+		err = p.publish(ctx, g.repo(behind))
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.stop())

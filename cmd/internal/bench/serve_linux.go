@@ -143,11 +143,16 @@ type published struct {
 }
 
 // publisher publishes dir as somebody new on a host.
-func (l *bench) publisher(ctx context.Context, h *host, bootstrap, dir string) (*published, error) {
+func (l *bench) publisher(ctx context.Context, h *host, bootstrap, dir string) (_ *published, err error) {
 	p, err := l.newPerson(h, "publisher", bootstrap)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.leave(ctx)) // its node would run on
+		}
+	}()
 	if _, err := p.run(ctx, "gitpeer", "init"); err != nil {
 		return nil, err
 	}
@@ -181,6 +186,8 @@ func (l *bench) reader(ctx context.Context, h *host, bootstrap, url string) (*pe
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.run(ctx, "gitpeer", "trust", "add", url, "--publisher-only", "--as", "bench")
-	return p, err
+	if _, err := p.run(ctx, "gitpeer", "trust", "add", url, "--publisher-only", "--as", "bench"); err != nil {
+		return nil, errors.Join(err, p.leave(ctx))
+	}
+	return p, nil
 }
