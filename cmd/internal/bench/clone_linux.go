@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A site is a network with a DHT, git daemons and a publisher on one host, and
@@ -132,6 +134,7 @@ func (l *bench) clones(ctx context.Context, r *repository, modes []cloneMode, ov
 
 // cloneBy takes one sample.
 func (l *bench) cloneBy(ctx context.Context, r *repository, s *site, by string, args []string) (map[string]float64, error) {
+	unix.Sync() // what the one before has written is not to be written on this one's time
 	switch by {
 	case "git":
 		return l.cloneByGit(ctx, s.readers[0], s.plain, s.plain.url+r.Name+".git", args)
@@ -147,7 +150,6 @@ func (l *bench) cloneByGit(ctx context.Context, h *host, d *gitDaemon, url strin
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dst)
 	before, err := d.cpu()
 	if err != nil {
 		return nil, err

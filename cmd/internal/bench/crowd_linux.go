@@ -152,7 +152,6 @@ func (l *bench) gitCrowd(ctx context.Context, r *repository, s *site, c config) 
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(dst)
 			// git daemon's queue for connections has five places: some of twenty
 			// readers may have to try again.
 			for range 5 {

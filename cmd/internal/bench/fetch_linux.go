@@ -102,7 +102,7 @@ func (l *bench) stagedSite(ctx context.Context, g stage, behind int) (*site, err
 
 func (l *bench) fetchByGit(ctx context.Context, g stage, s *site, c config) error {
 	clone := filepath.Join(l.dir, "native-copy")
-	defer os.RemoveAll(clone)
+	defer discard(clone)
 	err := errors.Join(copyTree(g.native(), clone),
 		command(ctx, "git", "-C", clone, "remote", "set-url", "origin", s.plain.url+g.name+".git"))
 	if err != nil {
