@@ -258,6 +258,7 @@ func (d *Download) start(ctx context.Context) error {
 			t.DownloadAll()
 		}
 	})
+	d.node.hangUpLiars(d.entry, d.info)
 	if d.entry.store.missing() == 0 {
 		d.complete()
 	}

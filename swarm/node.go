@@ -113,6 +113,7 @@ type entry struct {
 	known     map[netip.AddrPort]bool // addresses of peers; under Node.mu
 	schedule  *schedule               // under Node.mu
 	superseed superseed               // what each peer has and is shown
+	claims    claims                  // bitfields from before the metadata
 	suspended *bans                   // peers that wait for a verdict on another one
 	requests  atomic.Int64            // for blocks, under way
 	users     int                     // Seeds and Downloads; under Node.ops

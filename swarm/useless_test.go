@@ -3,7 +3,9 @@ package swarm
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -87,6 +89,66 @@ func TestBitfieldLength(t *testing.T) {
 			t.Errorf("bitfield %q did not end the connection", bits)
 		}
 	}
+}
+
+// So does, once the metadata is known, one that came before it.
+func TestBitfieldBeforeMetadata(t *testing.T) {
+	p := pseudo{11, 100_000} // four pieces
+	for bits, right := range map[string]bool{
+		"00000000": true, "11110000": true, "00010000": true,
+		"": false, "0000000000000000": false, "1111000000000000": false, "00001000": false,
+	} {
+		var c claims
+		q := new(peerConn)
+		var set []bool
+		for _, b := range bits {
+			set = append(set, b == '1')
+		}
+		c.add(q, set)
+		if got := c.disproved(4); len(got) == 0 != right {
+			t.Errorf("bitfield %s of four pieces: taken for right: %v", bits, !right)
+		}
+		c.add(q, nil)
+		c.remove(q)
+		if got := c.disproved(4); len(got) > 0 {
+			t.Errorf("a peer that has gone: %v", got)
+		}
+	}
+	info := p.info(t)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ended := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		l.Close() // it is not called again
+		r := shakeHands(t, c, info.InfoHash(), "-LIE-")
+		r.send(5, "\xf0\x00")
+		r.send(20, fmt.Sprintf("\x00d1:md11:ut_metadatai1ee13:metadata_sizei%dee", len(info.Bytes())))
+		for ok := true; ok; {
+			var kind byte
+			var msg []byte
+			if kind, msg, ok = r.next(); ok {
+				r.giveMetadata(kind, msg, info.Bytes())
+			}
+		}
+		_, err = c.Read(make([]byte, 1))
+		ended <- err
+	}()
+	honest, reader := newNode(t), newNode(t)
+	seed(t, honest, p)
+	d := fetch(t, reader, FetchRequest{InfoHash: info.InfoHash(), Peers: []netip.AddrPort{l.Addr().(*net.TCPAddr).AddrPort()}})
+	if err := <-ended; errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a bitfield that was wrong did not end the connection")
+	}
+	reader.AddPeers(info.InfoHash(), addrs(honest))
+	readAll(t, d, p)
 }
 
 // A reader that is ended again and again at any moment receives no verified piece twice.

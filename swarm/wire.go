@@ -85,6 +85,7 @@ func (n *Node) onPeerClosed(p *torrent.Peer) {
 		delete(n.conns, c)
 		n.mu.Unlock()
 		if q != nil && q.entry != nil {
+			q.entry.claims.remove(q)
 			q.entry.superseed.end(q)
 		}
 	}
@@ -198,6 +199,9 @@ func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
 		if info != nil && !rightBitfield(m.Bitfield, info.Pieces()) {
 			return hangUp
 		}
+		if info == nil {
+			p.entry.claims.add(p, m.Bitfield)
+		}
 		var have []int
 		for i, ok := range m.Bitfield {
 			if ok && int64(i) < p.pieces() {
@@ -212,7 +216,7 @@ func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
 // rightBitfield reports whether a bitfield is as long as it must be, with no bit set behind the last
 // piece (BEP 3).
 func rightBitfield(bits []bool, pieces int) bool {
-	return len(bits) == (pieces+7)/8*8 && !slices.Contains(bits[pieces:], true)
+	return len(bits) == bitfieldBits(pieces) && !slices.Contains(bits[pieces:], true)
 }
 
 // pieces is the number of pieces there are, or can be while the metadata is unknown.
