@@ -286,7 +286,9 @@ func (d *Download) onVerified(piece int) {
 func (d *Download) addVerified(n int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.verified += n
+	if !d.done { // of two pieces that prove right at once, the other one may have ended it
+		d.verified += n
+	}
 	d.changed.Broadcast()
 }
 

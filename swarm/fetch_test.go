@@ -200,6 +200,18 @@ func TestResumeLongerFile(t *testing.T) {
 	}
 }
 
+// Two pieces prove right at once: the one that completes the download may be counted first.
+func TestVerifiedIsCountedOnce(t *testing.T) {
+	d := blankDownload(newNode(t), pseudo{4, 100_000}.info(t))
+	d.changed, d.ended = sync.NewCond(&d.mu), make(chan struct{})
+	d.addVerified(60_000)
+	d.finish()
+	d.addVerified(40_000)
+	if d.verified != 100_000 {
+		t.Errorf("%d bytes verified, want 100000", d.verified)
+	}
+}
+
 func TestStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pseudo{4, 1 << 20}
