@@ -113,6 +113,12 @@ SOAKTIME ?= 5m
 soak:
 	CGO_ENABLED=0 $(GO) test -tags soak -count=1 -run Soak -v -timeout 24h ./cmd/gitpeer -soak $(SOAKTIME)
 
+# A thousand publications, and readers who are 1 to 1000 behind: bytes and packs
+# beside native git's, and the disk. About half an hour, most of it the DHT's.
+.PHONY: publications
+publications:
+	CGO_ENABLED=0 $(GO) test -tags soak -count=1 -run ThousandPublications -v -timeout 3h ./cmd/internal/node
+
 clean:
 	rm -rf bin dist
 

@@ -205,7 +205,8 @@
 //
 // The plan is the publisher's affair: a reader follows any list of packs. It
 // takes the way from what it holds to number with the fewest bytes, of those
-// the one with the fewest packs ([Cover]); a reader that holds snapshot k may
+// the one with the fewest packs ([Cover], to whose bytes it may add what one more
+// torrent costs); a reader that holds snapshot k may
 // use each pack with from ≤ k < to, so that a base serves everybody, and
 // indexes them in order.
 //

@@ -331,7 +331,10 @@ func TestDamagedMirror(t *testing.T) {
 			os.RemoveAll(bob.home.stateDir())
 			bob.start()
 			for range 2 { // it stays damaged
-				_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
+				res, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
+				if err == nil {
+					t.Fatalf("Fetch = %+v, want an error", res)
+				}
 				if e := wantCode(t, err, trust.TryLater); !strings.Contains(e.Message, "damaged") || e.Hint == "" {
 					t.Errorf("%+v, want it to say that the mirror is damaged", e)
 				}

@@ -155,22 +155,28 @@ type way struct {
 	came     *attachedPack               // with the snapshot; nil if none did
 }
 
-// cover is refs.Cover where one pack is here already.
+// packOverhead is what one more torrent costs besides its bytes: greetings,
+// metadata and bitfields, measured with one peer. Without it a reader would take
+// eight packs of 250 bytes where one of 2 KB leads as far.
+const packOverhead = 2 << 10
+
+// cover is refs.Cover by what comes over the wire, where one pack may be here
+// already.
 func cover(packs []refs.Pack, have, want uint64, came *attachedPack) ([]refs.Pack, error) {
-	if came == nil {
-		return refs.Cover(packs, have, want)
-	}
-	packs = slices.Clone(packs)
+	weighed := slices.Clone(packs)
+	lines := map[refs.Range]refs.Pack{}
 	for i, p := range packs {
-		if p == came.line {
-			packs[i].Bytes = 0 // to fetch
+		weighed[i].Bytes += packOverhead
+		if came != nil && came.line == p {
+			weighed[i].Bytes = 0
+		}
+		if known, ok := lines[p.Range()]; !ok || p.Bytes < known.Bytes || came != nil && came.line == p {
+			lines[p.Range()] = p
 		}
 	}
-	plan, err := refs.Cover(packs, have, want)
+	plan, err := refs.Cover(weighed, have, want)
 	for i, p := range plan {
-		if p.Range() == came.line.Range() {
-			plan[i] = came.line
-		}
+		plan[i] = lines[p.Range()]
 	}
 	return plan, err
 }
