@@ -181,6 +181,9 @@ func (d *door) greet(c net.Conn) {
 		counted.Close()
 		return
 	}
+	if t, ok := c.(*net.TCPConn); ok {
+		d.node.reachedBy(t.RemoteAddr().(*net.TCPAddr).AddrPort())
+	}
 	c.SetDeadline(time.Time{})
 	select {
 	case d.admitted <- greeted:

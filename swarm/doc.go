@@ -19,6 +19,9 @@
 // TestCrowd: with 2 to 8 readers on a simulated network the last one is done after 1.07 times what
 // one copy takes, and the origin has sent 1.07 copies. docs/bench has whole programs.
 //
+// Who is behind a NAT calls those who announce that they fetch, as long as nobody can call it
+// (call.go, [Node.CallReaders]); docs/decisions.md says through which NATs that goes.
+//
 // What holds, whatever peers send:
 //
 //   - Read returns only bytes whose piece matched its SHA-1. That piece hash guards the transfer;

@@ -88,6 +88,7 @@ type Node struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	wake   chan struct{} // of announceLoop
+	calls  calls
 
 	// ops makes adding and dropping torrents one at a time. It is taken before the library's lock,
 	// never in a callback.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -78,8 +79,11 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// crowdNode is one process: "origin LISTEN" or "reader LISTEN FILE INFOHASH PEER...".
+// crowdNode is one process: "origin LISTEN", "reader LISTEN FILE INFOHASH PEER..." or "dht LISTEN...".
 func crowdNode(ctx context.Context, role string, args []string) error {
+	if role == "dht" {
+		return crowdDHT(args)
+	}
 	cfg := swarm.Config{Listen: args[0]}
 	n, err := swarm.Listen(ctx, cfg)
 	if err != nil {
@@ -119,6 +123,24 @@ func crowdNode(ctx context.Context, role string, args []string) error {
 	}
 	fmt.Println("done")
 	commands.Scan()
+	return nil
+}
+
+// crowdDHT runs a DHT node on each address until its input ends.
+func crowdDHT(addrs []string) error {
+	for i, a := range addrs {
+		conn, err := net.ListenPacket("udp4", a)
+		if err != nil {
+			return err
+		}
+		d, err := swarm.NewDHT(swarm.DHTConfig{Conn: conn, Bootstrap: addrs[:min(i, 1)]})
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+	}
+	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin)
 	return nil
 }
 

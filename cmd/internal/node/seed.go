@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/gitpeer/gitpeer/announce"
@@ -192,7 +193,31 @@ func (n *Node) keep(m *mirror) error {
 			keep.Signer = s
 		}
 	}
+	n.callReaders()
 	return n.keeper.Set(keep)
+}
+
+// callReaders tells the swarm with which torrents readers begin, the newest
+// snapshots: for what we publish first, then for what changed last.
+func (n *Node) callReaders() {
+	n.mu.Lock()
+	mirrors := slices.Collect(maps.Values(n.mirrors))
+	n.mu.Unlock()
+	mirrors = slices.DeleteFunc(mirrors, func(m *mirror) bool { return m.current() == nil || n.stoppedBy(m.addr) != "" })
+	slices.SortStableFunc(mirrors, func(a, b *mirror) int {
+		if own := n.own(a.addr); own != n.own(b.addr) {
+			if own {
+				return -1
+			}
+			return 1
+		}
+		return b.current().Record.Signed.Compare(a.current().Record.Signed)
+	})
+	var first []refs.InfoHash
+	for _, m := range mirrors {
+		first = append(first, m.current().Record.InfoHash)
+	}
+	n.swarm.CallReaders(first)
 }
 
 // own reports whether a repository is published with the user's own key.
