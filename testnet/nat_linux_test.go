@@ -34,7 +34,6 @@ const natRules = `table ip nat {
 type natLab struct {
 	t         *testing.T
 	dir, wan  string
-	hosts     int
 	bootstrap string
 }
 
