@@ -50,11 +50,10 @@ func (c *claims) disproved(pieces int) (wrong []*peerConn) {
 func bitfieldBits(pieces int) int { return (pieces + 7) / 8 * 8 }
 
 // hangUpLiars ends the connections with peers whose bitfields were wrong. It is called when the
-// library knows the metadata: of a connection that is closed sooner, and not gone yet, it would count
-// the pieces for ever, and panic when the torrent is closed.
+// library knows the metadata.
 func (n *Node) hangUpLiars(e *entry, info *Info) {
 	for _, p := range e.claims.disproved(info.Pieces()) {
 		n.log.Debug("peer broke the protocol", "peer", p.addr, "infohash", e.hash)
-		p.conn.Close()
+		p.hangUp()
 	}
 }

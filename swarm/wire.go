@@ -39,6 +39,7 @@ const (
 type peerConn struct {
 	node  *Node
 	conn  *torrent.PeerConn
+	wire  *wire // beneath conn; nil if it is not known
 	entry *entry
 	addr  netip.AddrPort // as connected; the port is not the peer's own if it called us
 	good  atomic.Int64   // blocks in pieces that proved right
@@ -67,14 +68,28 @@ func (n *Node) onPeerAdded(c *torrent.PeerConn) {
 	n.mu.Lock()
 	p.entry = n.entries[infoHashOf(c.Torrent())]
 	n.conns[c] = p
+	key := newWireKey(infoHashOf(c.Torrent()), c.Network, c.RemoteAddr.String())
+	p.wire = n.wires[key]
+	delete(n.wires, key)
 	welcome := p.welcome(time.Now())
 	if welcome && !n.closed {
 		n.beginShow(p)
 	}
 	n.mu.Unlock()
 	if !welcome {
-		go c.Close() // not here: the library holds its lock
+		go p.hangUp() // not here: the library holds its lock
 	}
+}
+
+// hangUp ends a connection from beneath: the library then forgets it in one step. Of one that is
+// closed by its own method, and not gone yet when the metadata comes, the library counts the pieces
+// for ever, and panics when the torrent is closed.
+func (p *peerConn) hangUp() {
+	if p.wire != nil {
+		p.wire.Close()
+		return
+	}
+	p.conn.Close()
 }
 
 // onPeerClosed is called by the library when a connection has ended.
@@ -110,7 +125,7 @@ func (n *Node) onMessage(c *torrent.PeerConn, m *pp.Message) {
 	case hangUp:
 		*m = pp.Message{Keepalive: true}
 		n.log.Debug("peer broke the protocol", "peer", p.addr, "infohash", p.entry.hash)
-		go c.Close()
+		go p.hangUp()
 	}
 }
 
@@ -364,9 +379,9 @@ func (n *Node) ban(p *peerConn) {
 		n.log.Info("peer sent wrong data", "peer", p.addr, "infohash", p.entry.hash)
 		n.banned.Add(1)
 	}
-	for c, q := range n.conns {
+	for _, q := range n.conns {
 		if q == p || !q.welcome(now) {
-			go c.Close() // not here: the caller may hold locks that the library's lock waits for
+			go q.hangUp() // not here: the caller may hold locks that the library's lock waits for
 		}
 	}
 }
@@ -379,9 +394,9 @@ func (n *Node) suspend(p *peerConn) {
 	now := time.Now()
 	p.entry.suspended.add(keysOf(p.dial, p.conn.PeerID), now.Add(suspendTime))
 	p.entry.know(p.dial)
-	for c, q := range n.conns {
+	for _, q := range n.conns {
 		if q == p || q.entry == p.entry && !q.welcome(now) {
-			go c.Close()
+			go q.hangUp()
 		}
 	}
 }

@@ -108,10 +108,7 @@ func (l wireListener) Accept() (net.Conn, error) {
 // beginShow is called when a connection belongs to a torrent, before anything but the handshake is
 // written. It is called with Node.mu held.
 func (n *Node) beginShow(p *peerConn) {
-	key := newWireKey(p.entry.hash, p.conn.Network, p.conn.RemoteAddr.String())
-	w := n.wires[key]
-	delete(n.wires, key)
-	info := p.entry.store.currentInfo()
+	w, info := p.wire, p.entry.store.currentInfo()
 	if w == nil || p.entry.loading != nil || info == nil {
 		return
 	}
