@@ -426,9 +426,7 @@ func TestA3WithheldRecord(t *testing.T) {
 	if err := os.WriteFile(conf, []byte(strings.Replace(string(text), "[rule", "\tmax-stale = 10m\n[rule", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bob.env["GITPEER_BOOTSTRAP"] = "127.0.0.1:9" // discards
-	os.RemoveAll(bob.home.stateDir())
-	bob.start()
+	bob.isolate()
 	bob.refuses(f, trust.Stale, "max-stale")
 }
 

@@ -29,6 +29,7 @@ type person struct {
 	listen netip.AddrPort
 	stop   func()
 	env    map[string]string
+	net    *testnet.Network
 }
 
 // loopback starts a DHT of real nodes on 127.0.0.1. The test runs beside
@@ -48,7 +49,7 @@ func loopback(t *testing.T) *testnet.Network {
 func newPerson(t *testing.T, net *testnet.Network) *person {
 	t.Helper()
 	dir := t.TempDir()
-	p := &person{t: t, env: map[string]string{
+	p := &person{t: t, net: net, env: map[string]string{
 		"GITPEER_HOME": dir, "GITPEER_LISTEN": "127.0.0.1:0", "GITPEER_BOOTSTRAP": strings.Join(net.Bootstrap(), ","),
 	}}
 	var err error
@@ -99,6 +100,19 @@ func (p *person) start() *person {
 		p.t.Fatal(err)
 	}
 	return p
+}
+
+// isolate restarts the node of a person without any other node of the DHT: all
+// of them have ended, and it has forgotten them.
+func (p *person) isolate() {
+	p.t.Helper()
+	p.stop()
+	p.net.Close()
+	p.env["GITPEER_BOOTSTRAP"] = "127.0.0.1:9" // discards
+	if err := os.RemoveAll(p.home.stateDir()); err != nil {
+		p.t.Fatal(err)
+	}
+	p.start()
 }
 
 func sync1(f func()) func() {

@@ -253,10 +253,7 @@ func TestNoPeers(t *testing.T) {
 
 func TestOfflineGivesTheLastVerifiedState(t *testing.T) {
 	bob, work, url, _ := acceptedOnce(t)
-	bob.stop()
-	bob.env["GITPEER_BOOTSTRAP"] = "127.0.0.1:9" // discards
-	os.RemoveAll(bob.home.stateDir())            // and knows no other node
-	bob.start()
+	bob.isolate()
 	got := bob.fetch(url)
 	if got.Stale == "" || !slices.Equal(got.Refs, work.refs()) {
 		t.Errorf("Fetch offline = %+v, want the last state, said to be stale", got)
@@ -326,10 +323,7 @@ func TestDamagedMirror(t *testing.T) {
 			}
 			fsck(t, bob.dir(url))
 			hurt()
-			bob.stop()
-			bob.env["GITPEER_BOOTSTRAP"] = "127.0.0.1:9"
-			os.RemoveAll(bob.home.stateDir())
-			bob.start()
+			bob.isolate()
 			for range 2 { // it stays damaged
 				res, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
 				if err == nil {
