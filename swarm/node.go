@@ -301,7 +301,7 @@ func (n *Node) end() error {
 		d.fail(ErrClosed)
 	}
 	for _, e := range entries {
-		e.drop()
+		n.letGo(e)
 	}
 	errs := append(n.client.Close(), n.dht.Close(), n.sockets.close())
 	n.web.close()
@@ -380,6 +380,23 @@ func (n *Node) releaseLocked(e *entry) {
 		delete(n.entries, e.hash)
 	}
 	n.mu.Unlock()
+	n.letGo(e)
+}
+
+// letGo drops a torrent that is no longer among the entries. Its connections end first, for what they
+// would still send from then on is not what the torrent holds.
+func (n *Node) letGo(e *entry) {
+	n.mu.Lock()
+	var last []*peerConn
+	for _, p := range n.conns {
+		if p.entry == e {
+			last = append(last, p)
+		}
+	}
+	n.mu.Unlock()
+	for _, p := range last {
+		p.hangUp()
+	}
 	e.drop()
 }
 

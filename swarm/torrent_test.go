@@ -243,3 +243,25 @@ func TestFetchErrors(t *testing.T) {
 }
 
 func sha1Of(s string) [20]byte { return sha1.Sum([]byte(s)) }
+
+// The library panics if a block that it reads for a peer cannot be read while
+// the torrent is being closed.
+func TestReadAfterClose(t *testing.T) {
+	p := pseudo{1, 100_000}
+	info := p.info(t)
+	st := newSeedStore(info, p)
+	piece := &storePiece{st, 0}
+	b := make([]byte, 100)
+	if n, err := piece.ReadAt(b, 5); n != len(b) || err != nil || bytes.Equal(b, make([]byte, len(b))) {
+		t.Fatalf("ReadAt = %d, %v of %x", n, err, b)
+	}
+	if err := st.close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := piece.ReadAt(b, 5); n != len(b) || err != nil || !bytes.Equal(b, make([]byte, len(b))) {
+		t.Errorf("after close: ReadAt = %d, %v of %x, want zeros", n, err, b)
+	}
+	if _, err := st.readAt(b, 5); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after close: what is hashed = %v, want os.ErrClosed", err)
+	}
+}
