@@ -45,7 +45,7 @@ func (e *Equivocation) Verify() error {
 	if e.A.Target() != e.B.Target() || e.A.Seq != e.B.Seq {
 		return &ItemError{Reason: "the two items are not for one target and seq"}
 	}
-	if sameValue(e.A, e.B) {
+	if e.A.SameValue(e.B) {
 		return &ItemError{Reason: "the two items say the same"}
 	}
 	return nil

@@ -84,6 +84,10 @@ func (i *Item) Equal(o *Item) bool {
 		bytes.Equal(i.Salt, o.Salt) && bytes.Equal(i.Value, o.Value)
 }
 
+// SameValue reports whether two items of one target say the same. Signatures
+// are left out: a key may sign one statement in two ways.
+func (i *Item) SameValue(o *Item) bool { return i.Seq == o.Seq && bytes.Equal(i.Value, o.Value) }
+
 // Format returns the canonical text of the item: the bencoded dictionary of
 // k, salt, seq, sig and v as in the arguments of a BEP-44 put (salt is left
 // out when empty). An item that is not well-formed is an *ItemError; the

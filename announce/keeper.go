@@ -119,7 +119,7 @@ func (k *Keeper) Set(keep Keep) error {
 		return nil
 	}
 	switch old := r.Item; {
-	case old.Seq == keep.Item.Seq && !sameValue(old, keep.Item):
+	case old.Seq == keep.Item.Seq && !old.SameValue(keep.Item):
 		return &EquivocationError{Equivocation{A: old, B: keep.Item}}
 	case old.Seq < keep.Item.Seq:
 		r.adopt(keep.Item, record)

@@ -137,7 +137,7 @@ func (o *observation) accepts(i *Item) bool {
 // holders returns how many nodes hold the value of i at its seq.
 func (o *observation) holders(i *Item) (n int) {
 	for _, held := range o.holds {
-		if held != nil && sameValue(held, i) {
+		if held != nil && held.SameValue(i) {
 			n++
 		}
 	}
@@ -148,7 +148,7 @@ func (o *observation) holders(i *Item) (n int) {
 // seq, or with another value at its seq. A nil i replaces nothing.
 func (o *observation) rival(i *Item) *Item {
 	for _, seen := range o.items {
-		if i == nil || seen.Seq > i.Seq || seen.Seq == i.Seq && !sameValue(seen, i) {
+		if i == nil || seen.Seq > i.Seq || seen.Seq == i.Seq && !seen.SameValue(i) {
 			return seen
 		}
 	}
@@ -166,7 +166,3 @@ func newestFirst(a, b *Item) int {
 	}
 	return bytes.Compare(b.Value, a.Value)
 }
-
-// sameValue reports whether two items of one target say the same. Signatures
-// are left out: a key may sign one statement in two ways.
-func sameValue(a, b *Item) bool { return a.Seq == b.Seq && bytes.Equal(a.Value, b.Value) }

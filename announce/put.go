@@ -87,7 +87,7 @@ func (p *put) tally(o *observation) *Published {
 	for _, out := range p.outcomes {
 		held, seen := o.holds[out.Node.Addr]
 		switch {
-		case seen && held != nil && sameValue(held, p.item), !seen && out.Holds():
+		case seen && held != nil && held.SameValue(p.item), !seen && out.Holds():
 			published.Stored++
 		case out.Status == Newer:
 			published.Newer = append(published.Newer, out)

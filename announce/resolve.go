@@ -145,7 +145,7 @@ func (o *observation) equivocation(best *Item, floor Floor) (older *Equivocation
 		}
 		other := last
 		if floor.Value != nil && i.Seq == floor.Seq {
-			if mine := floor.item(i); !sameValue(mine, i) {
+			if mine := floor.item(i); !mine.SameValue(i) {
 				other = mine
 			}
 		}

@@ -39,11 +39,7 @@ func (l *bench) memoryRound(ctx context.Context, r *repository) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	h := here()
-	bootstrap, err := l.testnet(ctx, h, testnetNodes)
-	if err != nil {
-		return err
-	}
-	pub, err := l.publisher(ctx, h, bootstrap, r.plain)
+	bootstrap, pub, err := l.publishAt(ctx, h, r)
 	if err != nil {
 		return err
 	}

@@ -59,11 +59,7 @@ func (l *bench) profile(ctx context.Context, r *repository) error {
 		return err
 	}
 	h := here()
-	bootstrap, err := l.testnet(ctx, h, testnetNodes)
-	if err != nil {
-		return err
-	}
-	pub, err := l.publisher(ctx, h, bootstrap, r.plain)
+	bootstrap, pub, err := l.publishAt(ctx, h, r)
 	if err != nil {
 		return err
 	}

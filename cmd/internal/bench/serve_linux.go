@@ -179,6 +179,14 @@ func (l *bench) publisher(ctx context.Context, h *host, bootstrap, dir string) (
 	return out, nil
 }
 
+// publishAt publishes a repository on a host, with a DHT of its own there.
+func (l *bench) publishAt(ctx context.Context, h *host, r *repository) (bootstrap string, pub *published, err error) {
+	if bootstrap, err = l.testnet(ctx, h, testnetNodes); err == nil {
+		pub, err = l.publisher(ctx, h, bootstrap, r.plain)
+	}
+	return bootstrap, pub, err
+}
+
 // reader makes somebody on a host who trusts what a publisher says, whoever
 // wrote it: a measurement of packs, not of signatures.
 func (l *bench) reader(ctx context.Context, h *host, bootstrap, url string) (*person, error) {

@@ -216,6 +216,7 @@ func (f *fetching) sameSnapshot(ctx context.Context, next *state) (*FetchResult,
 		if err := f.node.keep(f.mirror); err != nil {
 			return nil, err
 		}
+		f.node.callReaders()
 	}
 	return f.result(next, accepted), nil
 }

@@ -31,19 +31,17 @@ func (m *mirror) saw(item *announce.Item, asked time.Time) {
 	g := m.glimpse
 	switch {
 	case g.item != nil && item.Seq < g.item.Seq:
-	case g.item != nil && sameItem(item, g.item) && asked.Before(g.asked):
+	case g.item != nil && item.SameValue(g.item) && asked.Before(g.asked):
 	default:
 		m.glimpse = glimpse{item, asked}
 	}
 }
 
-func sameItem(a, b *announce.Item) bool { return a.Seq == b.Seq && bytes.Equal(a.Value, b.Value) }
-
 // fresh reports whether a lookup found that this record is the newest after the
 // question arrived, or less than age before now. By the wall clock, too: the
 // other one stands still while a computer sleeps.
 func (g glimpse) fresh(item *announce.Item, arrived, now time.Time, age time.Duration) bool {
-	if g.item == nil || g.asked.IsZero() || !sameItem(g.item, item) {
+	if g.item == nil || g.asked.IsZero() || !g.item.SameValue(item) {
 		return false
 	}
 	wall := now.Round(0).Sub(g.asked.Round(0))

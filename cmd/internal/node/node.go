@@ -170,6 +170,7 @@ func (n *Node) keepAll() {
 			n.log.Error("record is not kept", "repository", m.addr.String(), "error", err)
 		}
 	}
+	n.callReaders()
 }
 
 // openAll opens every mirror and seeds it. A mirror that cannot be opened is
@@ -204,6 +205,7 @@ func (n *Node) openAll(ctx context.Context) {
 			n.log.Error("mirror is left out", "repository", m.addr.String(), "error", err)
 		}
 	}
+	n.callReaders()
 }
 
 // mirror gives the one mirror of a repository, opening it when first asked.

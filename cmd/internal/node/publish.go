@@ -368,6 +368,7 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 	published, err := p.put(ctx, record, save)
 	if next.Item != nil { // whatever became of the record, this is our state now
 		err = errors.Join(err, p.node.keep(p.mirror))
+		p.node.callReaders()
 	}
 	if err != nil {
 		return nil, err

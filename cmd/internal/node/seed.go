@@ -193,20 +193,22 @@ func (n *Node) keep(m *mirror) error {
 			keep.Signer = s
 		}
 	}
-	n.callReaders()
 	return n.keeper.Set(keep)
 }
 
 // callReaders tells the swarm with which torrents readers begin, the newest
-// snapshots: for what we publish first, then for what changed last.
+// snapshots: for what we publish first, then for what changed last. It follows
+// whatever changes one of the mirrors' records, or what is served of them.
 func (n *Node) callReaders() {
+	id, hasID := n.identity() // reads a file
+	own := func(m *mirror) bool { return hasID && id == m.addr.Publisher }
 	n.mu.Lock()
 	mirrors := slices.Collect(maps.Values(n.mirrors))
 	n.mu.Unlock()
 	mirrors = slices.DeleteFunc(mirrors, func(m *mirror) bool { return m.current() == nil || n.stoppedBy(m.addr) != "" })
 	slices.SortStableFunc(mirrors, func(a, b *mirror) int {
-		if own := n.own(a.addr); own != n.own(b.addr) {
-			if own {
+		if mine := own(a); mine != own(b) {
+			if mine {
 				return -1
 			}
 			return 1

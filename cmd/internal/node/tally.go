@@ -130,6 +130,7 @@ func (n *Node) judgeAll(m *mirror) error {
 	if err != nil {
 		return err
 	}
+	defer n.callReaders()
 	if m != nil {
 		if err := n.serveMirror(m); err != nil {
 			return err
