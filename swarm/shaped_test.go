@@ -57,6 +57,16 @@ func (l *shapedLink) carry(n int, at time.Time) time.Time {
 	return l.free
 }
 
+// out lets nothing through for a while; what is sent meanwhile waits.
+func (l *shapedLink) out(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(d)
+}
+
 func (l *shapedLink) carried() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
