@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,6 +45,17 @@ func (e *Error) ExitCode() int {
 		return exit.ExitCode()
 	}
 	return -1
+}
+
+// Interrupted reports whether somebody ended the command, as a terminal or a
+// service manager does with all processes of a group at once.
+func (e *Error) Interrupted() bool {
+	var exit *exec.ExitError
+	if !errors.As(e.Err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && slices.Contains([]syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}, status.Signal())
 }
 
 // maxStderr bounds what is kept of a command's standard error: enough for any

@@ -145,8 +145,9 @@ func (w *Work) HasObjects() (bool, error) {
 	if info, err := os.Stat(filepath.Join(w.Objects, "info", "alternates")); err == nil && info.Size() > 0 {
 		return true, nil
 	}
-	// Packs live in pack, loose objects in folders of two digits.
-	for _, pattern := range []string{"pack/*.pack", "[0-9a-f][0-9a-f]/*"} {
+	// Packs live in pack, loose objects in folders of two digits. A pack without
+	// index is one that somebody was adding when they were killed.
+	for _, pattern := range []string{"pack/*.idx", "[0-9a-f][0-9a-f]/*"} {
 		found, err := fs.Glob(os.DirFS(w.Objects), pattern)
 		if err != nil || len(found) > 0 {
 			return len(found) > 0, err

@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,12 +16,7 @@ import (
 // big adds a file that makes any pack long enough to have a hint.
 func (w *workTree) big() {
 	w.t.Helper()
-	b := make([]byte, 2*minHinted)
-	rand.NewChaCha8([32]byte{byte(w.n)}).Read(b)
-	if err := os.WriteFile(filepath.Join(w.dir, "big"), b, 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	w.commit("")
+	w.noise("big", 2*minHinted)
 }
 
 // hints counts the hints that a person's mirror has.

@@ -334,6 +334,9 @@ func callError(ctx context.Context, op string, err error) error {
 	if errors.Is(err, ErrNotRunning) {
 		return ErrNotRunning
 	}
+	if op == "fetch" { // which can be done again
+		return errorf(trust.TryLater, "run the command again: what was received is kept", "the node went away during fetch (connection: %v)", err)
+	}
 	return errorf(trust.TryLater, "gitpeer status    # shows whether it runs and what it holds",
 		"the node went away during %s; it is not known whether that took place (%v)", op, fmt.Errorf("connection: %w", err))
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
-	"syscall"
 
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
@@ -114,13 +112,13 @@ func packProblem(err error) *Error {
 	)
 	switch {
 	case errors.As(err, &pack), errors.As(err, &over), errors.As(err, &info), errors.As(err, &size), errors.As(err, &snap), errors.Is(err, refs.ErrParcel):
-		if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "No space left on device") {
-			return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
-		}
 		return explain(trust.BadPack, err, "nothing was changed; ask the publisher to publish again")
 	}
 	return nil
 }
+
+// roomHint is what to do about a full disk.
+const roomHint = "df -h    # make room, then run the command again: what was received is kept"
 
 // localError describes what is wrong on this side.
 func localError(err error) *Error {
@@ -136,13 +134,13 @@ func localError(err error) *Error {
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return explain(trust.TryLater, errors.New("interrupted; nothing was changed"), "")
-	case errors.As(err, &room):
-		return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
+		return explain(trust.TryLater, errors.New("interrupted; nothing was changed"), "run the command again")
+	case errors.As(err, &room), diskFull(err):
+		return explain(trust.TryLater, err, roomHint)
+	case errors.As(err, &git) && git.Interrupted():
+		return explain(trust.TryLater, err, "run the command again")
 	case errors.Is(err, errOvertaken):
 		return explain(trust.TryLater, err, "run the command again")
-	case errors.Is(err, syscall.ENOSPC):
-		return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
 	case errors.As(err, &permission):
 		return explain(trust.Usage, err, fmt.Sprintf("chmod 600 %s", permission.Path))
 	case errors.Is(err, keys.ErrPassphrase):
@@ -157,8 +155,6 @@ func localError(err error) *Error {
 		return explain(trust.Usage, err, "git init")
 	case errors.Is(err, gitcmd.ErrNotOwned):
 		return explain(trust.Usage, err, "git config --global --add safe.directory DIR    # if you trust its owner")
-	case errors.As(err, &git) && strings.Contains(git.Stderr, "No space left on device"):
-		return explain(trust.TryLater, err, "df -h    # make room, then try again; nothing was changed")
 	case errors.Is(err, fs.ErrPermission):
 		return explain(trust.Usage, err, "")
 	}

@@ -81,6 +81,7 @@ func (q *quarantine) ingest(ctx context.Context, pack io.Reader, in ingestSpec) 
 		if indexErr == nil {
 			out.Hash = indexed.Hash
 		}
+		indexErr = blameDisk(q.dir, indexErr)
 		toIndex.CloseWithError(errSinkClosed)
 		return nil
 	})
@@ -112,6 +113,7 @@ var errSinkClosed = errors.New("reader has stopped")
 // the stream, then what git said of the bytes.
 func ingestError(ctx context.Context, scan, index, stream error) error {
 	var over *packfile.LimitError
+	var git *gitcmd.Error
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -119,6 +121,8 @@ func ingestError(ctx context.Context, scan, index, stream error) error {
 		return over
 	case stream != nil && !errors.Is(stream, errSinkClosed):
 		return stream
+	case diskFull(index), errors.As(index, &git) && git.Interrupted():
+		return index // no fault of the pack's
 	case index != nil:
 		return &packError{index}
 	case scan != nil:

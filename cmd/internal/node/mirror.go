@@ -179,7 +179,7 @@ func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
 	}
 	defer os.RemoveAll(tmp)
 	if err := gitcmd.Init(ctx, tmp, format); err != nil {
-		return err
+		return blameDisk(tmp, err)
 	}
 	for _, name := range []string{"packs", "incoming", "snapshots"} {
 		if err := os.MkdirAll(filepath.Join(tmp, "gitpeer", name), 0o700); err != nil {
@@ -427,11 +427,11 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 		return err
 	}
 	if err := m.repo.SetRefs(ctx, snapshot.Refs); err != nil {
-		return err
+		return blameDisk(m.dir, err)
 	}
 	if snapshot.Head != "" {
 		if err := m.repo.SetHead(ctx, snapshot.Head); err != nil {
-			return err
+			return blameDisk(m.dir, err)
 		}
 	}
 	var files []durable.File

@@ -101,6 +101,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := sweep(n.home.incoming(), time.Now()); err != nil {
 		n.log.Warn("old downloads are left", "error", err)
 	}
+	n.sweepAccepted()
 	n.log.Info("node runs", "listen", n.swarm.Addr().String(), "home", o.Home.Data, "pid", os.Getpid())
 	if o.Ready != nil {
 		o.Ready(n.swarm.Addr())

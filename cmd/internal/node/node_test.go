@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -66,6 +67,13 @@ func (p *person) configure(text string) *person {
 		p.t.Fatal(err)
 	}
 	return p
+}
+
+// limited starts the node of a person again, with a limit to what it sends a
+// second.
+func (p *person) limited(upload string) *person {
+	p.stop()
+	return p.configure("[limit]\n\tupload = " + upload + "\n").start()
 }
 
 // start runs the node of a person until the test ends or p.stop.
@@ -200,6 +208,17 @@ func (w *workTree) commit(branch string) refs.OID {
 	w.git("add", "-A")
 	w.git("commit", "-q", "-m", fmt.Sprintf("change %d", w.n))
 	return refs.OID(w.git("rev-parse", "HEAD"))
+}
+
+// noise commits a file of so many random bytes.
+func (w *workTree) noise(name string, bytes int) {
+	w.t.Helper()
+	b := make([]byte, bytes)
+	rand.NewChaCha8([32]byte{byte(w.n)}).Read(b)
+	if err := os.WriteFile(filepath.Join(w.dir, name), b, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	w.commit("")
 }
 
 func (w *workTree) refs() []refs.Ref {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/trust"
@@ -42,16 +44,6 @@ func (p *person) dir(url string) string {
 		p.t.Fatal(err)
 	}
 	return p.home.Mirror(a)
-}
-
-// snapshotFile is the snapshot that the mirror has accepted.
-func (p *person) snapshotFile(url string) string {
-	p.t.Helper()
-	raw, err := os.ReadFile(filepath.Join(p.dir(url), "gitpeer", "snapshot"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return string(raw)
 }
 
 // TestKilledWhileAccepting breaks an acceptance at each of its later steps, the
@@ -200,41 +192,105 @@ func TestTwoFetchesAtOnce(t *testing.T) {
 	fsck(t, bob.dir(url))
 }
 
+// TestInterruptedFetchChangesNothing has somebody type Ctrl-C when the snapshot
+// has come, and of the pack at most a half.
 func TestInterruptedFetchChangesNothing(t *testing.T) {
-	bob, _, url, next := acceptedOnce(t)
-	next()
+	net := loopback(t)
+	alice, work := publisher(t, net, 3)
+	alice.limited("256k")
+	url := alice.publish(work).URL
+	bob := newPerson(t, net)
+	bob.trustPublisher(url)
+	bob.start()
+	bob.fetch(url)
+	work.noise("noise", 512<<10)
+	alice.publish(work)
 	before := bob.mirrorState(mustAddress(t, url))
 	ctx, cancel := context.WithCancel(t.Context())
-	// Ctrl-C when the snapshot has come and the pack has not.
 	_, err := bob.client.Fetch(ctx, FetchRequest{URL: url}, func(p Progress) {
 		if p.Stage == "Receiving objects" {
 			cancel()
 		}
 	})
 	if !errors.Is(err, context.Canceled) {
-		t.Skipf("the fetch was faster than the interruption: %v", err)
+		t.Fatalf("the fetch ends with %v, want it interrupted", err)
 	}
-	if end, err := bobMirrorIdle(t, bob, url); err != nil {
+	// A show waits until the node has let go of the mirror.
+	if _, err := bob.client.Show(t.Context(), ShowRequest{URL: url}, nil); err != nil {
 		t.Fatal(err)
-	} else {
-		end()
 	}
-	after, accepted := bob.mirrorState(mustAddress(t, url)), bob.snapshotFile(url)
-	if got := bob.fetch(url); got.Number != 2 {
-		t.Errorf("the next fetch brought number %d, want 2", got.Number)
-	}
-	// Or it came after the point of no return.
-	if after != before && accepted != bob.snapshotFile(url) {
+	if after := bob.mirrorState(mustAddress(t, url)); after != before {
 		t.Errorf("an interrupted fetch changed the mirror:\nbefore\n%s\nafter\n%s", before, after)
+	}
+	if got := bob.fetch(url); got.Number != 2 || !slices.Equal(got.Refs, work.refs()) {
+		t.Errorf("the next fetch brought %+v, want number 2", got)
 	}
 	fsck(t, bob.dir(url))
 }
 
-// bobMirrorIdle waits until the node has let go of a mirror: a status request
-// does not, so it asks for the next operation by a show.
-func bobMirrorIdle(t *testing.T, p *person, url string) (func(), error) {
-	_, err := p.client.Show(t.Context(), ShowRequest{URL: url}, nil)
-	return func() {}, err
+// TestKilledAfterAccepting leaves the downloads of what was accepted, as a kill
+// right after does, and of a pack that is to be repaired.
+func TestKilledAfterAccepting(t *testing.T) {
+	net := loopback(t)
+	alice, work := publisher(t, net, 1)
+	work.big()
+	url := alice.publish(work).URL
+	bob := newPerson(t, net)
+	bob.trustPublisher(url)
+	bob.start()
+	bob.fetch(url)
+	_, m := closedMirror(t, bob, url)
+	leave := func() (list []string) {
+		for _, ih := range m.accepted() {
+			file := filepath.Join(bob.home.incoming(), ih.String())
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, file)
+		}
+		return list
+	}
+	if list := leave(); len(list) != 3 {
+		t.Fatalf("accepted are %q, want a snapshot, a pack and its hint", list)
+	}
+	bob.start()
+	bob.stop()
+	if left, err := os.ReadDir(bob.home.incoming()); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v, want nothing", left, err)
+	}
+	leave()
+	for _, p := range m.packs {
+		if err := os.Remove(m.packPath(p.Hash, ".idx")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bob.start()
+	if left, err := os.ReadDir(bob.home.incoming()); err != nil || len(left) != 2 {
+		t.Errorf("left are %v, %v, want what repairs the pack", left, err)
+	}
+}
+
+// TestIndexingIsEnded has git index-pack ended by others, and by the pack: what
+// was downloaded is kept in one case only.
+func TestIndexingIsEnded(t *testing.T) {
+	for script, want := range map[string]struct {
+		spoilt bool
+		code   trust.Code
+	}{
+		"kill -TERM $$": {false, trust.TryLater}, "kill -INT $$": {false, trust.TryLater}, "kill -HUP $$": {false, trust.TryLater},
+		"exit 128": {true, trust.BadPack}, "kill -XCPU $$": {true, trust.BadPack},
+		"echo 'fatal: write error: No space left on device' >&2; exit 128": {false, trust.TryLater},
+	} {
+		var said strings.Builder
+		cmd := exec.Command("sh", "-c", script)
+		cmd.Stderr = &said
+		failed := &gitcmd.Error{Command: "index-pack", Err: cmd.Run()}
+		failed.Stderr = said.String()
+		err := ingestError(t.Context(), nil, failed, errSinkClosed)
+		if e := wantCode(t, asError(err), want.code); e.Hint == "" || spoilt(err) != want.spoilt {
+			t.Errorf("%s: %+v, and that the download is spoilt is %v, want %v", script, e, spoilt(err), want.spoilt)
+		}
+	}
 }
 
 func TestNoPeers(t *testing.T) {

@@ -92,6 +92,11 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		defer stop()
 		err := srv.Shutdown(grace)
 		cancel()
+		ending, stop := context.WithTimeout(context.WithoutCancel(ctx), endingGrace)
+		defer stop()
+		if err != nil { // what goes on has its turn to end, and to say so
+			err = srv.Shutdown(ending)
+		}
 		done <- errors.Join(err, srv.Close())
 	}()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -105,6 +110,11 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 
 // shutdownGrace is how long operations may go on once the node is told to stop.
 const shutdownGrace = 3 * time.Second
+
+// endingGrace is how long an operation may take to end once it was cancelled: an
+// acceptance that was begun is finished. What takes longer is finished by the
+// next node.
+const endingGrace = 5 * time.Second
 
 // An operation is one entry of the interface.
 type operation[Req, Res any] func(context.Context, Req, ProgressFunc) (*Res, error)

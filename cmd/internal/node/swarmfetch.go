@@ -465,6 +465,43 @@ func sweep(dir string, now time.Time) error {
 	return nil
 }
 
+// sweepAccepted removes the downloads of what the mirrors hold: the node was
+// killed between accepting it and removing them. What is to replace a damaged
+// pack stays.
+func (n *Node) sweepAccepted() {
+	n.mu.Lock()
+	mirrors := slices.Collect(maps.Values(n.mirrors))
+	n.mu.Unlock()
+	for _, m := range mirrors {
+		for _, ih := range m.accepted() {
+			if err := os.Remove(filepath.Join(n.home.incoming(), ih.String())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				n.log.Warn("a download is left", "error", err)
+			}
+		}
+	}
+}
+
+// accepted are the torrents that a fetch of the mirror has no need of.
+func (m *mirror) accepted() (list []refs.InfoHash) {
+	st := m.current()
+	damaged, err := m.damaged()
+	if st == nil || err != nil {
+		return nil
+	}
+	list = append(list, st.Record.InfoHash)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for ih, p := range m.packs {
+		if slices.Contains(damaged, p) {
+			continue
+		}
+		if list = append(list, ih); p.Hint != nil {
+			list = append(list, p.Hint.InfoHash())
+		}
+	}
+	return list
+}
+
 // close ends the downloads and forgets their files: what was accepted is seeded
 // from the mirror by now.
 func (s *swarmFetch) close() error {
