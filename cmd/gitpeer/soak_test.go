@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -19,48 +18,9 @@ import (
 
 var soakTime = flag.Duration("soak", 5*time.Minute, "how long to go on")
 
-// A soaker is somebody whose node is killed now and then.
-type soaker struct {
-	t   *testing.T
-	dir string
-	env []string
-}
-
-func newSoaker(t *testing.T, name, bootstrap string) *soaker {
-	dir := filepath.Join(t.TempDir(), name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	s := &soaker{t: t, dir: dir, env: append(os.Environ(), "GITPEER_HOME="+filepath.Join(dir, "home"), "HOME="+dir,
-		"GITPEER_BOOTSTRAP="+bootstrap, "GITPEER_LISTEN=127.0.0.1:0", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull,
-		"GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.org")}
-	t.Cleanup(func() { s.try("gitpeer", "stop") })
-	return s
-}
-
-func (s *soaker) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Env = s.dir, s.env
-	return cmd
-}
-
-func (s *soaker) try(args ...string) (string, error) {
-	out, err := s.command(args...).CombinedOutput()
-	return strings.TrimSpace(string(out)), err
-}
-
-func (s *soaker) must(args ...string) string {
-	s.t.Helper()
-	out, err := s.try(args...)
-	if err != nil {
-		s.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return out
-}
-
 // killed runs a command and kills the node -9 while it runs, after a while that
 // a coin decides, every other time.
-func (s *soaker) killed(args ...string) (was bool) {
+func (s *actor) killed(args ...string) (was bool) {
 	cmd := s.command(args...)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -78,7 +38,7 @@ func (s *soaker) killed(args ...string) (was bool) {
 
 // again runs a command until it succeeds, for a while: a node that was just
 // killed is missed by the DHT for some seconds.
-func (s *soaker) again(args ...string) {
+func (s *actor) again(args ...string) {
 	s.t.Helper()
 	var out string
 	var err error
@@ -91,7 +51,7 @@ func (s *soaker) again(args ...string) {
 }
 
 // refs lists the branches below a prefix, and the tags, by their last part.
-func (s *soaker) refs(repo, branches string) string {
+func (s *actor) refs(repo, branches string) string {
 	s.t.Helper()
 	var list []string
 	for _, line := range strings.Split(s.must("git", "-C", repo, "for-each-ref", "--format=%(objectname) %(refname)", branches, "refs/tags/"), "\n") {
@@ -108,7 +68,7 @@ func (s *soaker) refs(repo, branches string) string {
 // then every object.
 func TestSoak(t *testing.T) {
 	bootstrap := startTestnet(t)
-	alice, bob := newSoaker(t, "alice", bootstrap), newSoaker(t, "bob", bootstrap)
+	alice, bob := newActor(t, "alice", bootstrap), newActor(t, "bob", bootstrap)
 	id := strings.Fields(alice.must("gitpeer", "init"))[0]
 	alice.must("git", "init", "-q", "-b", "main", "work")
 	alice.must("git", "-C", "work", "remote", "add", "origin", "gitpeer://"+id+"/soak")
