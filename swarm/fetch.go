@@ -164,9 +164,12 @@ type Download struct {
 // the data is coming in. The context ends the download, not only the start of it.
 //
 // The error is a *[NoPeersError], *[StalledError], *[InfoError] (what the infohash names is not a
-// torrent of ours), *[SizeError], [ErrBusy], [ErrClosed], the cause of the context's end, or that
+// torrent of ours), *[SizeError], [ErrNoTorrent], [ErrBusy], [ErrClosed], the cause of the context's end, or that
 // of a file operation. If the torrent is seeded already, the Download is complete at once.
 func (n *Node) Fetch(ctx context.Context, req FetchRequest) (*Download, error) {
+	if req.InfoHash == (refs.InfoHash{}) {
+		return nil, ErrNoTorrent
+	}
 	if req.StallTimeout <= 0 {
 		req.StallTimeout = DefaultStallTimeout
 	}

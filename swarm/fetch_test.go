@@ -349,3 +349,10 @@ func TestMemoryAndGoroutines(t *testing.T) {
 	b.Close()
 	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines+2 })
 }
+
+// Whoever signs a record can name the infohash of zeros.
+func TestFetchOfZeros(t *testing.T) {
+	if d, err := newNode(t).Fetch(t.Context(), FetchRequest{File: filepath.Join(t.TempDir(), "pack")}); d != nil || !errors.Is(err, ErrNoTorrent) {
+		t.Errorf("Fetch = %v, %v, want ErrNoTorrent", d, err)
+	}
+}

@@ -68,6 +68,8 @@ const (
 var (
 	// ErrClosed is returned by everything after Close.
 	ErrClosed = errors.New("swarm: node is closed")
+	// ErrNoTorrent is returned for the infohash of zeros: with it the library panics.
+	ErrNoTorrent = errors.New("swarm: an infohash of zeros names no torrent")
 	// ErrBusy is returned when a torrent is being fetched already.
 	ErrBusy = errors.New("swarm: torrent is being fetched already")
 )
