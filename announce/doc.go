@@ -109,6 +109,9 @@
 //     its publisher's absence;
 //   - puts them out of turn when fewer than 4 of the nodes it looked at hold
 //     them;
+//   - leaves an item alone that a reader's lookup has just found on 4 nodes or
+//     more, until it is due: with every fetch of every reader a put to 20 nodes
+//     would follow, of what they hold;
 //   - renews the record, if it has the key, when a seventh of its life is
 //     over: daily, with the usual 7 days. So a publisher that is on for an hour
 //     a day can go away at any time and leave a record that is good for five

@@ -20,6 +20,10 @@ type Keep struct {
 	Item    *Item       // the newest accepted
 	Signer  keys.Signer // renews the record; nil: only its bytes are put again, until it expires
 	Port    uint16      // where this host serves the packs (TCP and uTP); 0: it does not
+
+	// Held is on how many nodes a lookup has just found Item. From 4 on it is put
+	// again when its time comes, not at once.
+	Held int
 }
 
 // A KeepStatus says how a repository fares. Times are zero where nothing
@@ -93,7 +97,8 @@ func NewKeeper(d DHT, hooks KeeperHooks) *Keeper {
 	}
 }
 
-// Set adds a repository, or changes one. A new item is put at once. An item
+// Set adds a repository, or changes one. A new item is put at once, unless it is
+// held already. An item
 // older than the one kept is left aside, and the other fields are taken; one
 // that differs from the one kept at the same seq is an *[EquivocationError].
 // An item that does not verify, is not for the address or has no record is an
@@ -110,12 +115,16 @@ func (k *Keeper) Set(keep Keep) error {
 		return &RecordError{Item: keep.Item, Err: err}
 	}
 	now := wallClock()
+	putDue := now
+	if keep.Held >= fewHolders {
+		putDue = jitter(now, RepublishEvery, republishJitter)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	defer k.poke()
 	r := k.repos[keep.Address]
 	if r == nil {
-		k.repos[keep.Address] = &kept{Keep: keep, record: record, late: rand.Float64(), putDue: now, announceDue: now}
+		k.repos[keep.Address] = &kept{Keep: keep, record: record, late: rand.Float64(), putDue: putDue, announceDue: now}
 		return nil
 	}
 	switch old := r.Item; {
@@ -123,7 +132,7 @@ func (k *Keeper) Set(keep Keep) error {
 		return &EquivocationError{Equivocation{A: old, B: keep.Item}}
 	case old.Seq < keep.Item.Seq:
 		r.adopt(keep.Item, record)
-		r.putDue = now
+		r.putDue = putDue
 	}
 	if keep.Port != r.Port {
 		r.announceDue = now

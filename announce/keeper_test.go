@@ -506,3 +506,33 @@ func TestKeeperCatchesUp(t *testing.T) {
 		}
 	})
 }
+
+// What a lookup has just found on enough nodes is not put again at once, but
+// announced, and put when its time comes; what few hold is put.
+func TestKeeperLeavesWhatIsHeld(t *testing.T) {
+	for _, c := range []struct{ held, puts int }{{0, 1}, {3, 1}, {4, 0}, {20, 0}} {
+		bubble(t, func(t *testing.T, f *dhttest.Fake) {
+			d := f.Client(writer)
+			first := mustPublish(t, d, publication(1, nil))
+			calls := count(d)
+			k := announce.NewKeeper(d, announce.KeeperHooks{})
+			run(t, k)
+			set(t, k, announce.Keep{Item: first.Item, Port: 7000, Held: c.held})
+			status(t, k)
+			if puts, announced := len(calls.take("Store")), len(calls.take("Announce")); puts != c.puts || announced != 1 {
+				t.Errorf("held by %d: %d puts, announced %d times, want %d and once", c.held, puts, announced, c.puts)
+			}
+			second := mustPublish(t, d, publication(2, first.Item))
+			calls.take("Store")
+			set(t, k, announce.Keep{Item: second.Item, Port: 7000, Held: c.held})
+			status(t, k)
+			if puts := len(calls.take("Store")); puts != c.puts {
+				t.Errorf("a new one held by %d: %d puts, want %d", c.held, puts, c.puts)
+			}
+			time.Sleep(66 * time.Minute)
+			if puts := len(calls.take("Store")); puts == 0 {
+				t.Errorf("held by %d: no put in 66 minutes", c.held)
+			}
+		})
+	}
+}
