@@ -76,7 +76,7 @@ func (d *DHT) bootstrap(ctx context.Context) error {
 	}
 	start = append(start, d.contacts()...)
 	for range bootstrapWalks {
-		end := d.walk(ctx, d.saved.id, start, func(ctx context.Context, to netip.AddrPort, answer func(reply)) {
+		end := d.walk(ctx, d.saved.id, closest, start, func(ctx context.Context, to netip.AddrPort, answer func(reply)) {
 			res := d.query(ctx, to, "find_node", krpc.MsgArgs{Target: krpc.ID(d.saved.id), Want: wantIPv4()})
 			if r := res.Reply.R; r != nil {
 				answer(reply{id: NodeID(r.ID), nodes: contactsIn(r)})

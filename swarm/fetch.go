@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +38,8 @@ type FetchRequest struct {
 	// File is the path of the file to write, sparse until it is complete. If it exists, what is
 	// right in it is kept and not fetched again.
 	File string
-	// Peers are addresses to begin with; [Node.AddPeers] gives more.
+	// Peers are addresses to begin with; [Node.AddPeers] gives more. With some, the DHT is asked
+	// only if the torrent has not come after 1.5 s.
 	Peers []netip.AddrPort
 	// Mirrors are web servers to fetch from besides; the first 8 are used.
 	Mirrors []Mirror
@@ -221,6 +224,9 @@ func (n *Node) begin(d *Download) error {
 	}
 	st := &store{blame: newBlame(n), verified: d.onVerified}
 	e := newEntry(d.req.InfoHash, st, &schedule{hash: d.req.InfoHash})
+	if slices.ContainsFunc(d.req.Peers, func(a netip.AddrPort) bool { return dialable(a) && !n.isSelf(a) }) {
+		e.schedule.due = time.Now().Add(searchAfter)
+	}
 	e.loading, d.entry = d, e
 	_, err := n.add(e, nil)
 	return err
@@ -305,6 +311,9 @@ func (d *Download) setStage(s Stage) {
 func (d *Download) complete() {
 	d.node.mu.Lock()
 	d.entry.loading = nil
+	if s := d.entry.schedule; !s.done {
+		s.due = time.Now().Add(rand.N(AnnounceLater))
+	}
 	d.node.mu.Unlock()
 	d.finish()
 }

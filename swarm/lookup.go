@@ -23,7 +23,7 @@ const (
 // Lookup implements [announce.DHT]: one walk that asks each node with get and
 // get_peers at once.
 func (d *DHT) Lookup(ctx context.Context, key keys.ID, salt []byte) (*announce.Lookup, error) {
-	c := &collector{start: time.Now(), key: key, salt: salt, byAddr: map[netip.AddrPort]int{}}
+	c := &collector{start: time.Now(), count: closest, key: key, salt: salt, byAddr: map[netip.AddrPort]int{}}
 	target := announce.TargetOf(key, salt)
 	return d.collect(ctx, target, c, func(ctx context.Context, to netip.AddrPort, answer func(reply)) {
 		var both sync.WaitGroup
@@ -33,17 +33,32 @@ func (d *DHT) Lookup(ctx context.Context, key keys.ID, salt []byte) (*announce.L
 	})
 }
 
-// FindPeers walks towards target as [DHT.Lookup] does, but asks for peers
-// only (BEP 5 get_peers): target is a torrent's infohash.
+// A Records is the [announce.DHT] whose Lookup asks for the item alone, with
+// get: for readers who know peers. Nobody can be announced on what it finds.
+type Records struct{ *DHT }
+
+// Lookup is [DHT.Lookup] without the peers: half of the packets, and two thirds
+// of the bytes. Its Peers are none, and the nodes gave no PeersToken.
+func (d Records) Lookup(ctx context.Context, key keys.ID, salt []byte) (*announce.Lookup, error) {
+	c := &collector{start: time.Now(), count: closest, key: key, salt: salt, byAddr: map[netip.AddrPort]int{}}
+	target := announce.TargetOf(key, salt)
+	return d.collect(ctx, target, c, func(ctx context.Context, to netip.AddrPort, answer func(reply)) {
+		d.askItem(ctx, to, target, c, answer)
+	})
+}
+
+// FindPeers walks towards target as [DHT.Lookup] does, to the 8 nearest nodes
+// that answer, and asks for peers only (BEP 5 get_peers): target is a torrent's
+// infohash, or a rendezvous.
 func (d *DHT) FindPeers(ctx context.Context, target announce.Target) (*announce.Lookup, error) {
-	c := &collector{start: time.Now(), byAddr: map[netip.AddrPort]int{}}
+	c := &collector{start: time.Now(), count: closestPeers, byAddr: map[netip.AddrPort]int{}}
 	return d.collect(ctx, target, c, func(ctx context.Context, to netip.AddrPort, answer func(reply)) {
 		d.askPeers(ctx, to, target, c, answer)
 	})
 }
 
 func (d *DHT) collect(ctx context.Context, target announce.Target, c *collector, ask askFunc) (*announce.Lookup, error) {
-	end := d.walk(ctx, NodeID(target), d.startOf(ctx, NodeID(target)), ask)
+	end := d.walk(ctx, NodeID(target), c.count, d.startOf(ctx, NodeID(target)), ask)
 	l := c.lookup(end)
 	if err := ctx.Err(); err != nil {
 		return l, err
@@ -142,6 +157,7 @@ func itemIn(r *krpc.Return, key keys.ID, salt []byte) (item *announce.Item, inva
 // collector gathers what the nodes of one walk say.
 type collector struct {
 	start time.Time
+	count int // nodes to converge on
 	key   keys.ID
 	salt  []byte
 

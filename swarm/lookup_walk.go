@@ -17,8 +17,13 @@ const (
 	// record: of 20 copies all but a few percent have one left after two days
 	// without republishing; of 8, a third are gone.
 	closest = 20
-	// parallel is how many nodes are asked at once (α). On a table that is
-	// half dead, 3 takes three times as long.
+	// closestPeers is how many nodes hold the peers of a torrent, and so how many
+	// a search for them converges on: 8 is the k of BEP 5, and peers are announced
+	// again twice an hour. Of a search and an announcement with 20, three
+	// fifths would be for nothing.
+	closestPeers = 8
+	// parallel is how many nodes are asked at once (α), or as many as are looked
+	// for. On a table that is half dead, 3 takes three times as long.
 	parallel = 12
 	// slowAfter is when a node that has not answered yet gives its place
 	// among the parallel ones to another.
@@ -58,6 +63,7 @@ type found struct {
 type walk struct {
 	self   NodeID
 	target NodeID
+	count  int // nodes to converge on
 	ask    askFunc
 
 	queue    []*step // not asked yet, the most promising first
@@ -102,12 +108,12 @@ const (
 )
 
 // walk goes from start towards target, asking each node with ask, until the
-// closest nodes it has heard of have answered or timed out. All that ask
+// count closest nodes it has heard of have answered or timed out. All that ask
 // started has returned when it returns.
-func (d *DHT) walk(ctx context.Context, target NodeID, start []contact, ask askFunc) found {
+func (d *DHT) walk(ctx context.Context, target NodeID, count int, start []contact, ask askFunc) found {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &walk{
-		self: d.saved.id, target: target, ask: ask,
+		self: d.saved.id, target: target, count: count, ask: ask,
 		steps: map[netip.AddrPort]*step{}, hosts: map[netip.Addr]int{},
 		// Room for every event there can be, so that no sender waits after the end.
 		events: make(chan event, maxAsked*4),
@@ -154,7 +160,7 @@ func (w *walk) take(c contact) {
 // next starts as many questions as there are places for and reports whether
 // there is something to wait for.
 func (w *walk) next(ctx context.Context, running *sync.WaitGroup) bool {
-	for w.busy < parallel && w.asked < maxAsked && len(w.queue) > 0 && w.wanted(w.queue[0]) && ctx.Err() == nil {
+	for w.busy < min(parallel, w.count) && w.asked < maxAsked && len(w.queue) > 0 && w.wanted(w.queue[0]) && ctx.Err() == nil {
 		s := w.queue[0]
 		w.queue = w.queue[1:]
 		w.start(ctx, s, running)
@@ -169,7 +175,7 @@ func (w *walk) next(ctx context.Context, running *sync.WaitGroup) bool {
 
 // wanted reports whether s may still belong to the closest.
 func (w *walk) wanted(s *step) bool {
-	return len(w.answered) < closest || bytes.Compare(s.distance[:], w.answered[closest-1].distance[:]) < 0
+	return len(w.answered) < w.count || bytes.Compare(s.distance[:], w.answered[w.count-1].distance[:]) < 0
 }
 
 // pending reports whether the walk should wait for s: not for a second answer
@@ -232,7 +238,7 @@ func (w *walk) result() found {
 	hosts := map[netip.Addr]bool{}
 	for _, s := range w.answered {
 		host := s.addr.Addr()
-		if len(f.closest) == closest {
+		if len(f.closest) == w.count {
 			break
 		}
 		if scopeOf(host) == 0 && hosts[host] {

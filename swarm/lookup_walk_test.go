@@ -100,7 +100,7 @@ func TestWalkFindsTheClosest(t *testing.T) {
 			target := n.id
 			target[1] ^= 0xff
 			begin := time.Now()
-			f := d.walk(t.Context(), target, c.nodes[:3], c.ask(target))
+			f := d.walk(t.Context(), target, closest, c.nodes[:3], c.ask(target))
 			// Nodes name eight others, so the outer ones of twenty can be missed.
 			if missed := missing(f.closest, c.closest(target)); len(missed) > 5 || len(missed) > 0 && missed[0] < 8 {
 				t.Errorf("of the 20 nodes closest to %v numbers %v are missing", target, missed)
@@ -108,6 +108,23 @@ func TestWalkFindsTheClosest(t *testing.T) {
 			if took := time.Since(begin); f.asked > 80 || took > 600*time.Millisecond {
 				t.Errorf("asked %d nodes in %v, want some 40 in 0.3 s", f.asked, took)
 			}
+		}
+	})
+}
+
+// A search for the peers of a torrent ends at fewer nodes, and costs less.
+func TestWalkToFewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(600)
+		c.delay = func(netip.AddrPort) time.Duration { return 50 * time.Millisecond }
+		d, target := &DHT{}, NodeID{7: 0x77}
+		far := d.walk(t.Context(), target, closest, c.nodes[:3], c.ask(target))
+		near := d.walk(t.Context(), target, closestPeers, c.nodes[:3], c.ask(target))
+		if missed := missing(near.closest, c.closest(target)[:closestPeers]); len(near.closest) != closestPeers || len(missed) > 0 {
+			t.Errorf("of the %d closest nodes numbers %v are missing in %d", closestPeers, missed, len(near.closest))
+		}
+		if near.asked > far.asked*2/3 {
+			t.Errorf("asked %d nodes for %d, %d for %d", near.asked, closestPeers, far.asked, closest)
 		}
 	})
 }
@@ -123,7 +140,7 @@ func TestWalkPassesDeadNodes(t *testing.T) {
 		}
 		d, target := &DHT{}, NodeID{7: 0x77}
 		begin := time.Now()
-		f := d.walk(t.Context(), target, c.nodes[:3], c.ask(target))
+		f := d.walk(t.Context(), target, closest, c.nodes[:3], c.ask(target))
 		// The dead are named too, which leaves four living ones in an answer.
 		if missed := missing(f.closest, c.closest(target)); len(missed) > 8 || len(missed) > 0 && missed[0] < 2 {
 			t.Errorf("of the 20 closest nodes numbers %v are missing", missed)
@@ -142,7 +159,7 @@ func TestWalkDoesNotWaitForSecondAnswers(t *testing.T) {
 		d, target := &DHT{}, NodeID{7: 0x77}
 		ask := c.ask(target)
 		begin := time.Now()
-		d.walk(t.Context(), target, c.nodes[:3], func(ctx context.Context, to netip.AddrPort, answer func(reply)) {
+		d.walk(t.Context(), target, closest, c.nodes[:3], func(ctx context.Context, to netip.AddrPort, answer func(reply)) {
 			ask(ctx, to, answer)
 			<-ctx.Done()
 		})
@@ -160,7 +177,7 @@ func TestWalkEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		d, target := &DHT{}, NodeID{7: 0x77}
 		begin := time.Now()
-		f := d.walk(ctx, target, c.nodes[:3], c.ask(target))
+		f := d.walk(ctx, target, closest, c.nodes[:3], c.ask(target))
 		if took := time.Since(begin); took != 120*time.Millisecond || f.answered < 3 {
 			t.Errorf("%d answers after %v, want some after 120ms", f.answered, took)
 		}
@@ -192,7 +209,7 @@ func TestWalkBelievesLittle(t *testing.T) {
 	asked := map[netip.Addr]int{}
 	var floods int
 	mu := make(chan struct{}, 1)
-	f := d.walk(t.Context(), NodeID{}, []contact{{addr: here}}, func(_ context.Context, to netip.AddrPort, answer func(reply)) {
+	f := d.walk(t.Context(), NodeID{}, closest, []contact{{addr: here}}, func(_ context.Context, to netip.AddrPort, answer func(reply)) {
 		mu <- struct{}{}
 		defer func() { <-mu }()
 		asked[to.Addr()]++

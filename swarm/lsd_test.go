@@ -106,7 +106,7 @@ func TestLSD(t *testing.T) {
 	p := &shelf{pseudo: pseudo{31, 200_000}}
 	info := p.info(t)
 	seeder, reader, other := newNode(t), newNode(t), newNode(t)
-	if _, err := seeder.Offer(info.InfoHash(), p.open(info)); err != nil {
+	if _, err := seeder.Offer(info.InfoHash(), 0, p.open(info)); err != nil {
 		t.Fatal(err)
 	}
 	for i, c := range lan(t, 3) {
@@ -123,7 +123,7 @@ func TestLSDBounds(t *testing.T) {
 	p := &shelf{pseudo: pseudo{32, 1000}}
 	info := p.info(t)
 	n := newNode(t)
-	if _, err := n.Offer(info.InfoHash(), p.open(info)); err != nil {
+	if _, err := n.Offer(info.InfoHash(), 0, p.open(info)); err != nil {
 		t.Fatal(err)
 	}
 	conns := lan(t, 2)
@@ -165,7 +165,7 @@ func TestLSDMulticast(t *testing.T) {
 	info := p.info(t)
 	on := func(c *Config) { c.Listen, c.LocalDiscovery = addr+":0", true }
 	seeder, reader := newNode(t, on), newNode(t, on)
-	if _, err := seeder.Offer(info.InfoHash(), p.open(info)); err != nil {
+	if _, err := seeder.Offer(info.InfoHash(), 0, p.open(info)); err != nil {
 		t.Fatal(err)
 	}
 	readAll(t, fetch(t, reader, FetchRequest{InfoHash: info.InfoHash()}), p.pseudo)

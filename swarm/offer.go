@@ -48,11 +48,14 @@ type offer struct {
 // is called when somebody wants it, perhaps often, and what it returns is closed when nobody has
 // wanted it for a while. Its bytes are taken to be right.
 //
+// The torrent is announced in the DHT at a random moment within some time, 0 for at once, and then
+// again and again; one that is in use already, when its turn comes.
+//
 // Several may offer one torrent; each Seed has to be closed. One that is there already, seeded or
 // fetched, continues without losing a connection and
 // reads from what open returns. The error is [ErrBusy] while a [Download] of it is incomplete,
 // [ErrClosed], or that of open.
-func (n *Node) Offer(hash refs.InfoHash, open func() (*Info, Source, error)) (*Seed, error) {
+func (n *Node) Offer(hash refs.InfoHash, within time.Duration, open func() (*Info, Source, error)) (*Seed, error) {
 	n.ops.Lock()
 	defer n.ops.Unlock()
 	n.mu.Lock()
@@ -66,7 +69,7 @@ func (n *Node) Offer(hash refs.InfoHash, open func() (*Info, Source, error)) (*S
 		o.openers = append(o.openers, op)
 		return &Seed{node: n, offer: o, opener: op}, nil
 	}
-	o = &offer{hash: hash, openers: []*opener{op}, schedule: &schedule{hash: hash}}
+	o = &offer{hash: hash, openers: []*opener{op}, schedule: later(hash, within)}
 	if e := n.entry(hash); e != nil {
 		if n.busy(e) {
 			return nil, ErrBusy

@@ -37,7 +37,7 @@ func TestOffer(t *testing.T) {
 	info := p.info(t)
 	hash := info.InfoHash()
 	n := newNode(t)
-	offered, err := n.Offer(hash, p.open(info))
+	offered, err := n.Offer(hash, 0, p.open(info))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +82,11 @@ func TestOfferTwice(t *testing.T) {
 	p, q := &shelf{pseudo: pseudo{11, 100_000}}, &shelf{pseudo: pseudo{11, 100_000}}
 	info := p.info(t)
 	n := newNode(t)
-	first, err := n.Offer(info.InfoHash(), p.open(info))
+	first, err := n.Offer(info.InfoHash(), 0, p.open(info))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := n.Offer(info.InfoHash(), q.open(info))
+	second, err := n.Offer(info.InfoHash(), 0, q.open(info))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +113,11 @@ func TestOfferFetched(t *testing.T) {
 	a, b, c := newNode(t), newNode(t), newNode(t)
 	seed(t, a, p.pseudo)
 	d := fetch(t, b, FetchRequest{InfoHash: info.InfoHash(), Peers: addrs(a)})
-	if _, err := b.Offer(info.InfoHash(), p.open(info)); !errors.Is(err, ErrBusy) && err != nil {
+	if _, err := b.Offer(info.InfoHash(), 0, p.open(info)); !errors.Is(err, ErrBusy) && err != nil {
 		t.Fatal(err)
 	} else if errors.Is(err, ErrBusy) {
 		d.Wait()
-		if _, err := b.Offer(info.InfoHash(), p.open(info)); err != nil {
+		if _, err := b.Offer(info.InfoHash(), 0, p.open(info)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,20 +133,20 @@ func TestOfferFails(t *testing.T) {
 	info, other := p.info(t), pseudo{8, 1000}.info(t)
 	n := newNode(t)
 	gone := errors.New("gone")
-	if _, err := n.Offer(info.InfoHash(), func() (*Info, Source, error) { return nil, nil, gone }); err != nil {
+	if _, err := n.Offer(info.InfoHash(), 0, func() (*Info, Source, error) { return nil, nil, gone }); err != nil {
 		t.Fatal(err)
 	}
 	if n.rouse(info.InfoHash()) || n.rouse(refs.InfoHash{1}) {
 		t.Error("roused what cannot be opened")
 	}
-	if _, err := n.Offer(other.InfoHash(), p.open(info)); err != nil {
+	if _, err := n.Offer(other.InfoHash(), 0, p.open(info)); err != nil {
 		t.Fatal(err)
 	}
 	if n.rouse(other.InfoHash()) || p.closed.Load() != 1 {
 		t.Error("roused a torrent of another hash, or left it open")
 	}
 	n.Close()
-	if _, err := n.Offer(info.InfoHash(), p.open(info)); !errors.Is(err, ErrClosed) {
+	if _, err := n.Offer(info.InfoHash(), 0, p.open(info)); !errors.Is(err, ErrClosed) {
 		t.Errorf("Offer after Close = %v, want ErrClosed", err)
 	}
 }
@@ -161,7 +161,7 @@ func TestOfferIdleBound(t *testing.T) {
 		if i == 0 {
 			first = info.InfoHash()
 		}
-		if _, err := n.Offer(info.InfoHash(), p.open(info)); err != nil {
+		if _, err := n.Offer(info.InfoHash(), 0, p.open(info)); err != nil {
 			t.Fatal(err)
 		}
 		if !n.rouse(info.InfoHash()) {
@@ -199,7 +199,7 @@ func TestAdmission(t *testing.T) {
 	info := p.info(t)
 	n := newNode(t)
 	hash := info.InfoHash()
-	if _, err := n.Offer(hash, p.open(info)); err != nil {
+	if _, err := n.Offer(hash, 0, p.open(info)); err != nil {
 		t.Fatal(err)
 	}
 	for _, method := range []mse.CryptoMethod{mse.CryptoMethodPlaintext, mse.CryptoMethodRC4} {
@@ -234,7 +234,7 @@ func TestOfferInUse(t *testing.T) {
 	p := &shelf{pseudo: pseudo{12, 1000}}
 	info := p.info(t)
 	n := newNode(t)
-	if _, err := n.Offer(info.InfoHash(), p.open(info)); err != nil {
+	if _, err := n.Offer(info.InfoHash(), 0, p.open(info)); err != nil {
 		t.Fatal(err)
 	}
 	c := dialNode(t, n)
@@ -253,7 +253,7 @@ func TestConnectionLimit(t *testing.T) {
 	p := &shelf{pseudo: pseudo{10, 1000}}
 	info := p.info(t)
 	n := newNode(t, func(c *Config) { c.Connections = 4 })
-	if _, err := n.Offer(info.InfoHash(), p.open(info)); err != nil {
+	if _, err := n.Offer(info.InfoHash(), 0, p.open(info)); err != nil {
 		t.Fatal(err)
 	}
 	answered := func() bool {
@@ -329,7 +329,7 @@ func BenchmarkOffers(b *testing.B) {
 				for i := range count {
 					p := &shelf{pseudo: pseudo{uint64(i), 100}}
 					hash := p.info(b).InfoHash()
-					if _, err := n.Offer(hash, func() (*Info, Source, error) { return p.info(b), p, nil }); err != nil {
+					if _, err := n.Offer(hash, 0, func() (*Info, Source, error) { return p.info(b), p, nil }); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -24,6 +24,13 @@ import (
 const (
 	// announceInterval is well below the 45 minutes for which nodes keep a peer.
 	announceInterval = 25 * time.Minute
+	// AnnounceLater is how long the first announcement of a seed may wait that others have, too:
+	// what was fetched came from somebody, and at the rendezvous its new holder is known at once.
+	// So a short fetch costs no announcement, and many packs no burst of them.
+	AnnounceLater = 5 * time.Minute
+	// searchAfter is when a download that was given peers asks the DHT for more: over a link with
+	// a round trip of 300 ms they have had time to send a small torrent.
+	searchAfter = 1500 * time.Millisecond
 	// firstSearch and lastSearch are how soon a download looks for peers again.
 	firstSearch = 10 * time.Second
 	lastSearch  = 5 * time.Minute
@@ -45,6 +52,17 @@ type schedule struct {
 	running bool
 	wait    time.Duration // of a download, the current pause
 	nodes   int           // DHT nodes that answered the last search
+	done    bool          // it was announced, or that was tried
+}
+
+// later is the schedule of a torrent whose first announcement comes at a random moment within some
+// time, 0 for at once.
+func later(hash refs.InfoHash, within time.Duration) *schedule {
+	s := &schedule{hash: hash}
+	if within > 0 {
+		s.due = time.Now().Add(rand.N(within))
+	}
+	return s
 }
 
 // announceLoop announces torrents as they fall due, until ctx ends.
@@ -155,7 +173,7 @@ func (n *Node) announce(ctx context.Context, s *schedule) {
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s.running = false
+	s.running, s.done = false, true
 	if found != nil {
 		s.nodes = found.Answered
 	}

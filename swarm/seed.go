@@ -33,7 +33,7 @@ func (n *Node) Seed(info *Info, r io.ReaderAt) (*Seed, error) {
 		e.users++
 		return &Seed{node: n, entry: e}, nil
 	}
-	e, err := n.add(newEntry(info.hash, newSeedStore(info, r), &schedule{hash: info.hash}), info.bytes)
+	e, err := n.add(newEntry(info.hash, newSeedStore(info, r), later(info.hash, 0)), info.bytes)
 	if err != nil {
 		return nil, err
 	}

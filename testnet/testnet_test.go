@@ -179,6 +179,46 @@ func TestPeersExpire(t *testing.T) {
 	})
 }
 
+// Who knows peers asks for the record alone: the same answers, with half of the
+// packets.
+func TestRecordsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := testnet.New(t, testnet.Options{Nodes: 20})
+		publisher, reader := net.Join(), net.Join()
+		put(t, publisher, 1)
+		l := mustFind(t, publisher, 1)
+		if _, err := publisher.Announce(t.Context(), l.Closest, target(), 7001); err != nil {
+			t.Fatal(err)
+		}
+		mustFind(t, reader, 1) // from now on it knows all nodes
+		before := reader.Stats().Passed
+		both := mustFind(t, reader, 1)
+		between := reader.Stats().Passed
+		alone, err := swarm.Records{DHT: reader}.Lookup(t.Context(), signer().ID(), salt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packets, most := reader.Stats().Passed-between, (between-before)*6/10
+		if packets > most {
+			t.Errorf("%d packets came in, want at most %d", packets, most)
+		}
+		holders := func(l *announce.Lookup) (n int) {
+			for _, a := range l.Answers {
+				if a.Item != nil && a.ItemToken != "" {
+					n++
+				}
+			}
+			return n
+		}
+		if got, want := holders(alone), holders(both); got != want || want < 18 {
+			t.Errorf("%d nodes gave the item, %d do when they are asked for peers too", got, want)
+		}
+		if len(both.Peers) != 1 || len(alone.Peers) != 0 || alone.Closest[0].PeersToken != "" {
+			t.Errorf("peers %v, and %v where nobody was asked for them", both.Peers, alone.Peers)
+		}
+	})
+}
+
 // Two halves publish each its own value; after the partition has healed both
 // see the higher one, and it can be put everywhere.
 func TestPartitionAndHeal(t *testing.T) {

@@ -112,9 +112,6 @@ func (b *filler) fill(ctx context.Context, m *mirror) error {
 		return err
 	}
 	f := &fetching{node: n, mirror: m, was: m.current(), progress: func(Progress) {}}
-	if l, err := n.swarm.DHT().Lookup(ctx, m.addr.Publisher, m.addr.Salt()); err == nil {
-		f.peers = l.Peers // else those of the last fetch
-	}
 	var errs []error
 	for _, line := range m.gaps() {
 		key := refusedPack{m.addr, line}

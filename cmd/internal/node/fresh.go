@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/trust"
 )
 
@@ -18,23 +19,34 @@ const maxFresh = time.Minute
 
 // A glimpse is the newest record that this node has met, by whatever way.
 type glimpse struct {
-	item  *announce.Item
-	asked time.Time // when the last lookup began that found it to be the newest; zero if none did
+	item   *announce.Item
+	asked  time.Time // when the last lookup began that found it to be the newest; zero if none did
+	agreed int       // nodes that held it then
 }
 
-// saw notes what a lookup that began at asked has found, or, with the zero time,
-// a record that this node was told of. What is older than what was seen before
-// is no news.
-func (m *mirror) saw(item *announce.Item, asked time.Time) {
+// saw notes what a lookup has found, or, with the zero time, a record that this
+// node was told of. What is older than what was seen before is no news.
+func (m *mirror) saw(now glimpse) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := m.glimpse
 	switch {
-	case g.item != nil && item.Seq < g.item.Seq:
-	case g.item != nil && item.SameValue(g.item) && asked.Before(g.asked):
+	case g.item != nil && now.item.Seq < g.item.Seq:
+	case g.item != nil && now.item.SameValue(g.item) && now.asked.Before(g.asked):
 	default:
-		m.glimpse = glimpse{item, asked}
+		m.glimpse = now
 	}
+}
+
+// agreed is how many nodes of the DHT held an item in a lookup of the last
+// minute.
+func (m *mirror) agreed(item *announce.Item, now time.Time) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if g := m.glimpse; g.item != nil && g.fresh(item, now, now, maxFresh) {
+		return g.agreed
+	}
+	return 0
 }
 
 // fresh reports whether a lookup found that this record is the newest after the
@@ -69,11 +81,20 @@ func (f *fetching) fresh(now time.Time) bool {
 	return !stored || seq <= f.was.Item.Seq
 }
 
-// lookup resolves the record of the mirror, and notes what it has found.
+// lookup resolves the record of the mirror, and notes what it has found. Who has
+// been at the rendezvous lately asks for the record alone.
 func (f *fetching) lookup(ctx context.Context, now time.Time) (*announce.Resolution, error) {
-	r, err := announce.Resolve(ctx, f.node.swarm.DHT(), f.mirror.addr, f.floor(), now)
+	var dht announce.DHT = f.node.swarm.DHT()
+	met := f.mirror.met(now) != nil
+	if met {
+		dht = swarm.Records{DHT: f.node.swarm.DHT()}
+	}
+	r, err := announce.Resolve(ctx, dht, f.mirror.addr, f.floor(), now)
 	if err == nil {
-		f.mirror.saw(r.Item, now)
+		f.mirror.saw(glimpse{r.Item, now, r.Agreed})
+		if !met {
+			f.mirror.meet(r.Peers, now)
+		}
 	}
 	return r, f.node.asked(err)
 }

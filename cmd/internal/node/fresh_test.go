@@ -21,20 +21,29 @@ func TestFresh(t *testing.T) {
 		age     time.Duration
 		want    bool
 	}{
-		"never looked":         {item: first, age: time.Minute},
-		"looked before":        {saw: func(m *mirror) { m.saw(first, at) }, item: first, arrived: 1, now: 1},
-		"looked meanwhile":     {saw: func(m *mirror) { m.saw(first, at) }, item: first, arrived: -1, now: 1, want: true},
-		"young enough":         {saw: func(m *mirror) { m.saw(first, at) }, item: first, arrived: 1, now: 4 * time.Second, age: 5 * time.Second, want: true},
-		"too old":              {saw: func(m *mirror) { m.saw(first, at) }, item: first, arrived: 1, now: 5 * time.Second, age: 5 * time.Second},
-		"the clock went back":  {saw: func(m *mirror) { m.saw(first, at) }, item: first, arrived: -time.Hour, now: -time.Second, age: 5 * time.Second},
-		"a long wait":          {saw: func(m *mirror) { m.saw(first, at) }, item: first, arrived: -1, now: time.Hour},
-		"told of a newer one":  {saw: func(m *mirror) { m.saw(first, at); m.saw(&announce.Item{Seq: 2}, time.Time{}) }, item: first, arrived: -1, age: time.Minute},
-		"told of another":      {saw: func(m *mirror) { m.saw(first, at); m.saw(&announce.Item{Seq: 1}, time.Time{}) }, item: first, arrived: -1, age: time.Minute},
-		"told of the same":     {saw: func(m *mirror) { m.saw(first, at); m.saw(first, time.Time{}) }, item: first, arrived: -1, want: true},
-		"told of an older one": {saw: func(m *mirror) { m.saw(first, at); m.saw(&announce.Item{}, at.Add(1)) }, item: first, arrived: -1, want: true},
-		"looked again":         {saw: func(m *mirror) { m.saw(first, at.Add(-time.Hour)); m.saw(first, at) }, item: first, arrived: -1, want: true},
-		"an older look later":  {saw: func(m *mirror) { m.saw(first, at); m.saw(first, at.Add(-time.Hour)) }, item: first, arrived: -1, want: true},
-		"accepted another one": {saw: func(m *mirror) { m.saw(first, at) }, item: &announce.Item{Seq: 1, Value: []byte("b")}, arrived: -1, age: time.Minute},
+		"never looked":        {item: first, age: time.Minute},
+		"looked before":       {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}) }, item: first, arrived: 1, now: 1},
+		"looked meanwhile":    {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}) }, item: first, arrived: -1, now: 1, want: true},
+		"young enough":        {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}) }, item: first, arrived: 1, now: 4 * time.Second, age: 5 * time.Second, want: true},
+		"too old":             {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}) }, item: first, arrived: 1, now: 5 * time.Second, age: 5 * time.Second},
+		"the clock went back": {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}) }, item: first, arrived: -time.Hour, now: -time.Second, age: 5 * time.Second},
+		"a long wait":         {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}) }, item: first, arrived: -1, now: time.Hour},
+		"told of a newer one": {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}); m.saw(glimpse{item: &announce.Item{Seq: 2}}) }, item: first, arrived: -1, age: time.Minute},
+		"told of another":     {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}); m.saw(glimpse{item: &announce.Item{Seq: 1}}) }, item: first, arrived: -1, age: time.Minute},
+		"told of the same":    {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}); m.saw(glimpse{item: first}) }, item: first, arrived: -1, want: true},
+		"told of an older one": {saw: func(m *mirror) {
+			m.saw(glimpse{item: first, asked: at})
+			m.saw(glimpse{item: &announce.Item{}, asked: at.Add(1)})
+		}, item: first, arrived: -1, want: true},
+		"looked again": {saw: func(m *mirror) {
+			m.saw(glimpse{item: first, asked: at.Add(-time.Hour)})
+			m.saw(glimpse{item: first, asked: at})
+		}, item: first, arrived: -1, want: true},
+		"an older look later": {saw: func(m *mirror) {
+			m.saw(glimpse{item: first, asked: at})
+			m.saw(glimpse{item: first, asked: at.Add(-time.Hour)})
+		}, item: first, arrived: -1, want: true},
+		"accepted another one": {saw: func(m *mirror) { m.saw(glimpse{item: first, asked: at}) }, item: &announce.Item{Seq: 1, Value: []byte("b")}, arrived: -1, age: time.Minute},
 	} {
 		var m mirror
 		if c.saw != nil {

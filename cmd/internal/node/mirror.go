@@ -37,6 +37,7 @@ type mirror struct {
 	packs      map[refs.InfoHash]*packFile
 	unfinished bool                    // an acceptance failed half-way: it is finished before anything else
 	glimpse    glimpse                 // of the newest record
+	meeting    meeting                 // at the rendezvous, the last one
 	waiting    int                     // how many are in begin
 	giveWay    context.CancelCauseFunc // ends the backfill under way; nil if there is none
 }

@@ -304,16 +304,20 @@ func (n *Node) saveItem(a refs.Address, item *announce.Item) error {
 
 // newerSeen is told of a record that replaces one we keep alive.
 func (n *Node) newerSeen(a refs.Address, item *announce.Item) {
-	n.told(a, item, time.Time{})
+	n.told(a, glimpse{item: item}, nil)
 	n.log.Info("a newer record was published", "repository", a.String(), "seq", item.Seq)
 }
 
-// told notes a record that was met elsewhere than in a fetch; see mirror.saw.
-func (n *Node) told(a refs.Address, item *announce.Item, asked time.Time) {
+// told notes a record that was met elsewhere than in a fetch, and the peers that
+// a lookup has found with it; see mirror.saw.
+func (n *Node) told(a refs.Address, g glimpse, peers []netip.AddrPort) {
 	n.mu.Lock()
 	m := n.mirrors[a]
 	n.mu.Unlock()
 	if m != nil {
-		m.saw(item, asked)
+		m.saw(g)
+		if !g.asked.IsZero() {
+			m.meet(peers, g.asked)
+		}
 	}
 }

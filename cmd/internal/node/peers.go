@@ -2,10 +2,55 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/gitpeer/gitpeer/keys/durable"
 )
+
+// A meeting is whom a look at the rendezvous has found there.
+type meeting struct {
+	peers []netip.AddrPort
+	when  time.Time
+}
+
+// meetAgain is how long who was at the rendezvous goes without looking there
+// again: nodes of the DHT keep peers as long, and a keeper announces them as
+// often.
+const meetAgain = 20 * time.Minute
+
+// meet notes whom a look at the rendezvous has found.
+func (m *mirror) meet(peers []netip.AddrPort, when time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.meeting = meeting{peers, when}
+}
+
+// met are the peers that were at the rendezvous lately, nil if nobody was, or
+// they proved of no use.
+func (m *mirror) met(now time.Time) []netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	age := now.Round(0).Sub(m.meeting.when.Round(0)) // a computer that slept was away
+	if age < 0 || age > meetAgain || len(m.meeting.peers) == 0 {
+		return nil
+	}
+	return m.meeting.peers
+}
+
+// distinct gives each address of some lists once, in their order.
+func distinct(lists ...[]netip.AddrPort) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, list := range lists {
+		for _, p := range list {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
 
 // maxCachedPeers bounds what is remembered between sessions.
 const maxCachedPeers = 100

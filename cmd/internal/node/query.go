@@ -28,7 +28,7 @@ func (n *Node) resolve(ctx context.Context, req ResolveRequest, progress Progres
 	if err != nil {
 		return nil, n.asked(err)
 	}
-	n.told(a, r.Item, now)
+	n.told(a, glimpse{r.Item, now, r.Agreed}, r.Peers)
 	progress(Progress{Stage: "Looking up the record", Done: int64(r.Agreed), Total: int64(r.Answered), Unit: "nodes", Over: true})
 	if r.Equivocation != nil {
 		progress(Progress{Note: "the publisher once signed two records with one seq, before this one", Warning: true})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/refs"
@@ -16,6 +17,8 @@ import (
 
 // A seeding is what the swarm serves of one mirror.
 type seeding struct {
+	later time.Duration // within which a torrent is announced first: what the user publishes at once
+
 	mu        sync.Mutex // guards what follows
 	torrents  map[refs.InfoHash]*swarm.Seed
 	snapshots map[uint64]refs.InfoHash // of which torrents are parcels, by number
@@ -44,8 +47,12 @@ func (n *Node) seeding(m *mirror) *seeding {
 	defer n.mu.Unlock()
 	s := n.seeds[m.addr]
 	if s == nil {
+		later := swarm.AnnounceLater
+		if n.own(m.addr) {
+			later = 0
+		}
 		t := m.loadTally()
-		s = &seeding{torrents: map[refs.InfoHash]*swarm.Seed{}, snapshots: map[uint64]refs.InfoHash{}, tally: t, stored: t}
+		s = &seeding{later: later, torrents: map[refs.InfoHash]*swarm.Seed{}, snapshots: map[uint64]refs.InfoHash{}, tally: t, stored: t}
 		n.seeds[m.addr] = s
 	}
 	return s
@@ -101,7 +108,7 @@ func (n *Node) seedListed(m *mirror, s *seeding, want map[refs.InfoHash]bool) er
 		if s.torrents[line.InfoHash] != nil {
 			continue
 		}
-		seed, err := n.swarm.Offer(line.InfoHash, func() (*swarm.Info, swarm.Source, error) {
+		seed, err := n.swarm.Offer(line.InfoHash, s.later, func() (*swarm.Info, swarm.Source, error) {
 			view, file := m.view(p)
 			return p.Info, packSource{view, file}, nil
 		})
@@ -132,7 +139,7 @@ func (n *Node) seedHint(m *mirror, s *seeding, p *packFile, want map[refs.InfoHa
 	if s.torrents[ih] != nil {
 		return nil
 	}
-	seed, err := n.swarm.Offer(ih, func() (*swarm.Info, swarm.Source, error) {
+	seed, err := n.swarm.Offer(ih, s.later, func() (*swarm.Info, swarm.Source, error) {
 		return p.Hint, &lazyFile{path: m.hintPath(p)}, nil
 	})
 	if err != nil {
@@ -163,7 +170,7 @@ func (n *Node) seedSnapshots(m *mirror, s *seeding, want map[refs.InfoHash]bool)
 			return err
 		}
 		want[ih], s.snapshots[number] = true, ih
-		seed, err := n.swarm.Offer(ih, func() (*swarm.Info, swarm.Source, error) {
+		seed, err := n.swarm.Offer(ih, s.later, func() (*swarm.Info, swarm.Source, error) {
 			p, err := m.parcel(number)
 			if err != nil {
 				return nil, nil, err
@@ -182,7 +189,8 @@ func (n *Node) seedSnapshots(m *mirror, s *seeding, want map[refs.InfoHash]bool)
 // keep has the keeper republish the mirror's record, and renew it if it is our
 // own, and announce this node at the rendezvous.
 func (n *Node) keep(m *mirror) error {
-	keep := announce.Keep{Address: m.addr, Item: m.current().Item}
+	item := m.current().Item
+	keep := announce.Keep{Address: m.addr, Item: item, Held: m.agreed(item, time.Now())}
 	if n.stoppedBy(m.addr) == "" {
 		keep.Port = n.swarm.AnnouncePort()
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
@@ -37,10 +38,10 @@ type swarmFetch struct {
 }
 
 // newSwarm gathers who may have a snapshot: the peers the caller named, those
-// the record names and those at the rendezvous.
+// the record names and those at the rendezvous, then and now.
 func (f *fetching) newSwarm(r *announce.Resolution) *swarmFetch {
-	peers := append(append([]netip.AddrPort{}, f.peers...), r.Peers...)
-	s := &swarmFetch{f: f, peers: append(peers, f.mirror.cachedPeers()...), downloads: map[string]*swarm.Download{}, wanted: map[refs.InfoHash]int{}}
+	peers := distinct(f.peers, r.Peers, f.mirror.met(time.Now()), f.mirror.cachedPeers())
+	s := &swarmFetch{f: f, peers: peers, downloads: map[string]*swarm.Download{}, wanted: map[refs.InfoHash]int{}}
 	for _, m := range f.node.config.repo(f.mirror.addr).Mirrors {
 		s.mirrors = append(s.mirrors, swarm.Mirror{URL: m, Named: true})
 	}
@@ -62,8 +63,23 @@ func (s *swarmFetch) learn(snapshot *refs.Snapshot) {
 	}
 }
 
-// prefetch is how many packs are downloaded at once while one is indexed.
-const prefetch = 4
+// Packs are downloaded at once, the first of them while it is indexed: many
+// small ones, of which each takes a few round trips and no time else, or some
+// large ones, since the first is to be complete soon.
+const (
+	prefetch  = 16      // small ones
+	largePack = 1 << 20 // bytes of a pack that counts for largeShare
+	// largeShare lets 4 large packs come at once.
+	largeShare = prefetch / 4
+)
+
+// share is how many of the prefetch places a pack takes.
+func share(p refs.Pack) int64 {
+	if p.Bytes >= largePack {
+		return largeShare
+	}
+	return 1
+}
 
 // snapshotWithin bounds the time for a snapshot, however slowly a peer lets it
 // trickle (TRUST A36): enough for the largest one at 30 KiB/s.
@@ -88,11 +104,12 @@ func (s *swarmFetch) snapshot(ctx context.Context, next *state) error {
 			})
 		},
 	})
-	if err != nil {
-		return err
+	var b []byte
+	if err == nil {
+		b, err = drain(d, refs.MaxParcelBytes)
 	}
-	b, err := drain(d, refs.MaxParcelBytes)
 	if err != nil {
+		s.f.mirror.meet(nil, time.Now()) // whom we knew is of no use
 		return err
 	}
 	next.Note, next.Compressed, next.Attached, err = refs.Unpack(b)
@@ -226,43 +243,58 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 
 // followAll is follow of these packs.
 func (s *swarmFetch) followAll(ctx context.Context, q *quarantine, w *way, todo []refs.Pack) error {
-	started := make(chan packStream, prefetch)
+	places := semaphore.NewWeighted(prefetch)
 	g, ctx := errgroup.WithContext(ctx)
+	started := make([]chan packStream, len(todo))
+	for i := range todo {
+		started[i] = make(chan packStream, 1)
+	}
 	g.Go(func() error {
-		defer close(started)
-		for _, p := range todo {
-			d, err := s.open(ctx, g, w, p)
-			if err != nil {
-				return err
-			}
-			select {
-			case started <- d:
-			case <-ctx.Done():
+		for i, p := range todo {
+			if places.Acquire(ctx, share(p)) != nil {
 				return context.Cause(ctx)
 			}
+			g.Go(func() error {
+				d, err := s.open(ctx, g, w, p)
+				if err == nil {
+					started[i] <- d
+				}
+				return err
+			})
 		}
 		return nil
 	})
 	g.Go(func() error {
-		for _, p := range todo {
-			d, ok := <-started
-			if !ok {
-				return nil // the other goroutine says why
+		for i, p := range todo {
+			var d packStream
+			select {
+			case d = <-started[i]:
+			case <-ctx.Done():
+				return context.Cause(ctx) // another goroutine says why
 			}
-			limits, err := packfile.LimitsOf(p)
-			if err != nil {
+			if err := s.indexNext(ctx, q, w, d, p); err != nil {
 				return err
 			}
-			spec := ingestSpec{Format: w.snapshot.ObjectFormat, Limits: limits, Whole: p.From == 0}
-			file, err := s.index(ctx, q, d, p, spec)
-			if err != nil {
-				return err
-			}
-			w.done[p.InfoHash] = file
+			places.Release(share(p))
 		}
 		return nil
 	})
 	return g.Wait()
+}
+
+// indexNext indexes the next pack of a way.
+func (s *swarmFetch) indexNext(ctx context.Context, q *quarantine, w *way, d packStream, p refs.Pack) error {
+	limits, err := packfile.LimitsOf(p)
+	if err != nil {
+		return err
+	}
+	spec := ingestSpec{Format: w.snapshot.ObjectFormat, Limits: limits, Whole: p.From == 0}
+	file, err := s.index(ctx, q, d, p, spec)
+	if err != nil {
+		return err
+	}
+	w.done[p.InfoHash] = file
+	return nil
 }
 
 // open gives the bytes of a pack: of one that came with the snapshot at once.
@@ -378,8 +410,12 @@ func (s *swarmFetch) fetchWhenFree(ctx context.Context, req swarm.FetchRequest) 
 	}
 }
 
-// lookAgain is how often a download that is under way looks for more peers.
-const lookAgain = 10 * time.Second
+// lookAgain is how often a download that is under way looks for more peers, and
+// lookFirst when it does so at first: a small one has come by then.
+const (
+	lookAgain = 10 * time.Second
+	lookFirst = 1500 * time.Millisecond
+)
 
 // find looks for more peers of a torrent, until it is found. All downloads of a
 // fetch share one search.
@@ -410,19 +446,21 @@ func (s *swarmFetch) found(ih refs.InfoHash) {
 // were there at first may be gone, and readers who came at the same time have
 // announced themselves since.
 func (s *swarmFetch) findPeers(ctx context.Context) {
-	a := s.f.mirror.addr
-	tick := time.NewTicker(lookAgain)
-	defer tick.Stop()
+	m := s.f.mirror
+	next := time.NewTimer(lookFirst)
+	defer next.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-next.C:
 		case <-ctx.Done():
 			return
 		}
-		l, err := s.f.node.swarm.DHT().Lookup(ctx, a.Publisher, a.Salt())
+		next.Reset(lookAgain)
+		l, err := s.f.node.swarm.DHT().FindPeers(ctx, announce.Target(m.addr.Target()))
 		if err != nil {
 			continue
 		}
+		m.meet(l.Peers, time.Now())
 		s.mu.Lock()
 		wanted := slices.Collect(maps.Keys(s.wanted))
 		s.mu.Unlock()
