@@ -63,6 +63,28 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// A download whose file cannot be written ends, and asks for nothing more, even if nobody closes it.
+func TestFailedAsksForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pseudo{22, 1 << 20}
+		info := p.info(t)
+		net := newShapedNet(10 * time.Millisecond)
+		outlive(t)
+		home := net.host(8e6, 8e6)
+		seeder, reader := home.node(t), net.host(8e6, 8e6).node(t)
+		seed(t, seeder, p)
+		d := fetch(t, reader, FetchRequest{InfoHash: info.InfoHash(), Peers: addrs(seeder)})
+		d.file.Close()
+		if err := d.Wait(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Wait = %v, want the error of the file", err)
+		}
+		time.Sleep(time.Minute)
+		if sent := seeder.TorrentStats(info.InfoHash()).Sent; sent > inFlight {
+			t.Errorf("%d bytes were sent to who cannot write them", sent)
+		}
+	})
+}
+
 // inFlight bounds what the outage costs: what was in the sockets and links, 64 KiB each way, what the
 // library has ready to write, and the pieces of which a part had come.
 const inFlight = 512 << 10

@@ -38,6 +38,9 @@ func (d *Download) watch(ctx context.Context) {
 	for {
 		select {
 		case <-d.ended:
+			if d.failure() != nil { // whoever closes it may have other things to wait for
+				d.entry.with((*torrent.Torrent).DisallowDataDownload)
+			}
 			report(d.progress(&rate, time.Now()))
 			return
 		case <-ctx.Done():
