@@ -113,6 +113,14 @@ SOAKTIME ?= 5m
 soak:
 	CGO_ENABLED=0 $(GO) test -tags soak -count=1 -run Soak -v -timeout 24h ./cmd/gitpeer -soak $(SOAKTIME)
 
+# A repository of many small objects, published and cloned: what the nodes take, and
+# whether the index is git's. Ten million take 5 GB of the disk.
+OBJECTS ?= 1000000
+COMMITS ?= 25000
+.PHONY: large
+large:
+	CGO_ENABLED=0 $(GO) test -tags soak -count=1 -run Large -v -timeout 3h ./cmd/gitpeer -objects $(OBJECTS) -commits $(COMMITS)
+
 # A thousand publications, and readers who are 1 to 1000 behind: bytes and packs
 # beside native git's, and the disk. About half an hour, most of it the DHT's.
 .PHONY: publications

@@ -51,7 +51,11 @@ func (q *quarantine) packPath(hash, ext string) string {
 
 // saveHint writes a hint into the quarantine.
 func (q *quarantine) saveHint(h *hintFile) error {
-	return os.WriteFile(filepath.Join(q.dir, hintName(h.Info)), h.Entries.Format(), 0o600)
+	f, err := os.OpenFile(filepath.Join(q.dir, hintName(h.Info)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.Entries.WriteHint(f), f.Close())
 }
 
 // hintName is the name of a hint in a quarantine.
@@ -59,8 +63,8 @@ func hintName(info *swarm.Info) string { return "hint-" + info.InfoHash().String
 
 // ingestWhole is ingest for the publisher of a pack that stands by itself: the
 // scanner's by-product is the hint, and spares git index-pack. The hint is nil
-// if there can be none.
-func (q *quarantine) ingestWhole(ctx context.Context, pack io.Reader, in ingestSpec) (*ingested, *hintFile, error) {
+// if there can be none; whoever gets one closes its entries.
+func (q *quarantine) ingestWhole(ctx context.Context, pack io.Reader, in ingestSpec) (_ *ingested, _ *hintFile, err error) {
 	file, err := os.CreateTemp(q.dir, "made-*")
 	if err != nil {
 		return nil, nil, err
@@ -71,7 +75,12 @@ func (q *quarantine) ingestWhole(ctx context.Context, pack io.Reader, in ingestS
 	if in.Also != nil {
 		sinks = append(sinks, in.Also)
 	}
-	var rec packfile.Recorder
+	rec := packfile.NewRecorder(packfile.Scratch{Dir: q.dir})
+	defer func() {
+		if err != nil {
+			rec.Close()
+		}
+	}()
 	stats, err := scanTee(pack, io.MultiWriter(sinks...), in, rec.Add)
 	if err != nil {
 		return nil, nil, ingestError(ctx, err, nil, nil)
@@ -85,6 +94,7 @@ func (q *quarantine) ingestWhole(ctx context.Context, pack io.Reader, in ingestS
 		in.Also = nil
 		out, err := q.ingest(ctx, io.NewSectionReader(file, 0, stats.Bytes), in)
 		if err != nil || entries == nil {
+			rec.Close()
 			return out, nil, err
 		}
 		return out, &hintFile{Entries: entries}, nil
@@ -92,6 +102,7 @@ func (q *quarantine) ingestWhole(ctx context.Context, pack io.Reader, in ingestS
 	if err != nil {
 		return nil, nil, err
 	}
+	defer x.Close()
 	out, err := q.install(x, file.Name())
 	return out, &hintFile{Entries: entries}, err
 }
@@ -116,7 +127,9 @@ func scanTee(pack io.Reader, w io.Writer, in ingestSpec, each func(packfile.Entr
 // torrent makes the torrent of a hint.
 func (h *hintFile) torrent(name string) error {
 	sum := swarm.NewHasher()
-	sum.Write(h.Entries.Format()) // never fails
+	if err := h.Entries.WriteHint(sum); err != nil {
+		return err
+	}
 	var err error
 	h.Info, err = sum.Sum(name)
 	return err
@@ -137,9 +150,16 @@ const hintPatience = 8 * time.Second
 // openHint starts to get the hint of a pack, in g.
 func (s *swarmFetch) openHint(ctx context.Context, g *errgroup.Group, p refs.Pack, format refs.ObjectFormat) *arriving {
 	ctx, noHint := context.WithCancel(ctx)
-	hint := make(chan *hintFile, 1)
+	hint := make(chan *hintFile)
 	g.Go(func() error {
-		hint <- s.fetchHint(ctx, p, format)
+		h := s.fetchHint(ctx, p, format)
+		select {
+		case hint <- h:
+		case <-ctx.Done():
+			if h != nil {
+				h.Entries.Close()
+			}
+		}
 		return nil // it can be done without
 	})
 	return &arriving{hint: hint, noHint: noHint}
@@ -156,11 +176,7 @@ func (s *swarmFetch) fetchHint(ctx context.Context, p refs.Pack, format refs.Obj
 	}
 	stop := context.AfterFunc(ctx, func() { d.Close() })
 	defer stop()
-	b, err := drain(d, p.HintBytes)
-	if err != nil {
-		return nil
-	}
-	e, err := packfile.ParseHint(b, p, format)
+	e, err := packfile.ParseHint(d, p, format, packfile.Scratch{Dir: s.f.node.home.incoming()})
 	if err != nil {
 		return nil
 	}
@@ -203,11 +219,13 @@ func (s *swarmFetch) indexAlong(ctx context.Context, q *quarantine, d *arriving,
 	if hint == nil {
 		return nil, packfile.ErrUnsure
 	}
+	defer hint.Entries.Close()
 	src := packfile.Source{Pack: d, Follow: d.Follow}
 	x, err := packfile.NewIndex(ctx, src, hint.Entries, packfile.Options{Format: spec.Format, Limits: spec.Limits, Bytes: p.Bytes, Checked: spec.Checked})
 	if err != nil {
 		return nil, err
 	}
+	defer x.Close()
 	in := &ingested{Hash: x.Hash(), Stats: x.Stats, SHA256: x.SHA256}
 	if err := in.compare(p); err != nil {
 		return nil, &packError{err}

@@ -111,7 +111,7 @@ func TestLyingHints(t *testing.T) {
 		work.commit("")
 	}
 	pack := packOf(t, work.dir, "HEAD")
-	var rec packfile.Recorder
+	rec := packfile.NewRecorder(packfile.Scratch{})
 	stats, err := packfile.Scan(bytes.NewReader(pack), refs.SHA1, packfile.HardLimits, rec.Add)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,11 @@ func TestLyingHints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	right := entries.Format()
+	var text bytes.Buffer
+	if err := entries.WriteHint(&text); err != nil {
+		t.Fatal(err)
+	}
+	right := text.Bytes()
 	lie := bytes.Clone(right)
 	lie[len(lie)-1] ^= 1 // the base of the last entry
 	broken := bytes.Clone(pack)

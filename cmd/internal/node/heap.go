@@ -6,7 +6,7 @@ import (
 )
 
 // How much garbage the heap may hold, in per cent of what lives. Indexing a
-// large pack needs tables of a hundred megabytes, and hardly allocates beside
+// large pack needs tables and a cache of 70 MB, and hardly allocates beside
 // them: a reserve of as much again is no use. What a node without such tables
 // allocates are the blocks that it sends: collecting those at every other
 // megabyte took a tenth of a seeder's time.

@@ -52,6 +52,9 @@ func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []r
 	if err != nil {
 		return nil, err
 	}
+	if hint != nil {
+		defer hint.Entries.Close()
+	}
 	if packErr != nil {
 		return nil, packErr
 	}

@@ -8,12 +8,16 @@ import (
 	"syscall"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 )
 
 const (
 	// indexEntryBytes is what an index has for each object, and a little more.
 	indexEntryBytes = 40
+	// tableEntryBytes is what the tables of a pack that is indexed along have for
+	// each entry, where memory has no room for them.
+	tableEntryBytes = 100
 	// spareBytes is for all else that a mirror writes.
 	spareBytes = 1 << 20
 )
@@ -61,15 +65,18 @@ func diskFull(err error) bool {
 // downloaded into dir, beside what an earlier attempt has left there. A pack
 // that git indexes is there twice for a moment: as it came, and as git writes it.
 func checkRoom(dir string, packs []refs.Pack, free func(string) (int64, bool)) error {
-	need := int64(spareBytes)
+	need, tables := int64(spareBytes), int64(0) // those of one pack at a time
 	for _, p := range packs {
 		need += max(0, p.Bytes-takenBytes(filepath.Join(dir, p.InfoHash.String()))) + p.Objects*indexEntryBytes
-		if p.From > 0 || p.HintBytes == 0 {
+		switch {
+		case p.From > 0 || p.HintBytes == 0:
 			need += p.Bytes
+		case p.Objects > packfile.DefaultEntries:
+			tables = max(tables, p.Objects*tableEntryBytes)
 		}
 	}
-	if got, known := free(dir); known && got < need {
-		return &roomError{dir, need, got}
+	if got, known := free(dir); known && got < need+tables {
+		return &roomError{dir, need + tables, got}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
 	"github.com/gitpeer/gitpeer/trust"
@@ -26,6 +27,14 @@ func TestCheckRoom(t *testing.T) {
 		if err != nil {
 			wantCode(t, asError(err), trust.TryLater)
 		}
+	}
+	large := refs.Pack{Bytes: 1000, HintBytes: 1, Objects: packfile.DefaultEntries + 1}
+	need = spareBytes + 1000 + large.Objects*(indexEntryBytes+tableEntryBytes)
+	if err := checkRoom("/x", []refs.Pack{large}, func(string) (int64, bool) { return need, true }); err != nil {
+		t.Error(err)
+	}
+	if err := checkRoom("/x", []refs.Pack{large}, func(string) (int64, bool) { return need - 1, true }); err == nil {
+		t.Error("the tables of a large pack have no room on the disk, and that is not said")
 	}
 	if free, known := freeBytes(t.TempDir()); known && free <= 0 {
 		t.Errorf("%d bytes are free", free)

@@ -1,6 +1,7 @@
 package packfile
 
 import (
+	"io"
 	"slices"
 	"sync"
 )
@@ -31,6 +32,7 @@ func (a *arrivals) add(off, n int64) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer caught(&a.err) // wait and end tell
 	p := part{off, off + n}
 	// The parts that p overlaps or touches become one with it.
 	lo, _ := slices.BinarySearchFunc(a.parts, off, func(q part, at int64) int { return compare(q.to, at) })
@@ -43,18 +45,17 @@ func (a *arrivals) add(off, n int64) {
 	}
 	a.parts = slices.Replace(a.parts, lo, hi, p)
 	a.grown.Broadcast()
-	starts := a.ix.e.starts
-	first, _ := slices.BinarySearch(starts, off+1) // the entry before this one has the byte at off
+	e := a.ix.e
+	first, _ := e.search(off + 1) // the entry before this one has the byte at off
 	first = max(first-1, 0)
-	for first < len(starts)-1 && starts[first] < p.from {
+	for first < e.t.n && e.start(first) < p.from {
 		first++
 	}
-	last, _ := slices.BinarySearch(starts, off+n)
-	last = min(last, len(starts)-1)
-	for last > first && starts[last] > p.to {
+	last, _ := e.search(off + n)
+	for last > first && e.start(last) > p.to {
 		last--
 	}
-	a.ix.sched.offer(a.ix.arrived(span{int32(first), int32(last)}))
+	a.ix.sched.offer(a.ix.arrived(span{first, last}))
 }
 
 // arrived takes note that the bytes of entries have come. The span that it
@@ -63,12 +64,12 @@ func (a *arrivals) add(off, n int64) {
 func (ix *indexer) arrived(n span) span {
 	due := span{n.to, n.to}
 	for i := n.from; i < n.to; i++ {
-		before := ix.state[i].Or(hasBytes)
+		before := ix.t.or(i, hasBytes)
 		if before&hasBytes != 0 {
 			continue // a part that is reported twice is no news
 		}
-		if before&hasBase != 0 || ix.e.back[i] == 0 {
-			ix.state[i].Or(isDue)
+		if before&hasBase != 0 || ix.t.load(i).back == 0 {
+			ix.t.or(i, isDue)
 			due = span{min(due.from, i), i + 1}
 		}
 	}
@@ -101,11 +102,14 @@ func (a *arrivals) wait(at int64) (int64, error) {
 	}
 }
 
-// whole reports whether everything is there.
-func (a *arrivals) whole() bool {
+// end is called when nothing is to come any more.
+func (a *arrivals) end() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.parts) == 1 && a.parts[0] == part{0, a.ix.o.Bytes}
+	if a.err == nil && !(len(a.parts) == 1 && a.parts[0] == part{0, a.ix.o.Bytes}) {
+		return io.ErrUnexpectedEOF
+	}
+	return a.err
 }
 
 func (a *arrivals) fail(err error) {

@@ -11,6 +11,7 @@ import (
 // furthest away, which is the best choice there is (Bélády).
 type cache struct {
 	limit int64
+	t     *table // the words wordKids and wordAfter of unresolved entries' bases are the cache's
 
 	mu    sync.Mutex
 	used  int64
@@ -18,13 +19,11 @@ type cache struct {
 	empty []int32    // slots
 	order []int32    // slots of bases that nobody uses now: a heap, furthest next first
 	spare [][][]byte // buffers by class
-	after []int32    // by entry: the next one with the same base, 0 if none
-	kids  []int32    // by entry: see kidState
 }
 
-// The state of an entry's deltas, kids[i]: before it is resolved, the first of
-// them, or 0; then, how many are not resolved yet, or −1−slot while the cache
-// holds it, where the slot knows.
+// The state of an entry's deltas is its record's kids: before it is resolved, the
+// first of them, or 0; then, how many are not resolved yet, or −1−slot while the
+// cache holds it, where the slot knows.
 
 // A base is a resolved object in a slot.
 type base struct {
@@ -38,7 +37,12 @@ type base struct {
 
 const baseOverhead = 64 // bytes that a base costs beside its data
 
-func newCache(limit int64) *cache { return &cache{limit: limit, spare: make([][][]byte, 64*4)} }
+func newCache(limit int64, t *table) *cache {
+	return &cache{limit: limit, t: t, spare: make([][][]byte, 64*4)}
+}
+
+func (c *cache) kids(id int32) int32       { return c.t.load(id).kids }
+func (c *cache) setKids(id int32, n int32) { c.t.set(id, wordKids, uint32(n)) }
 
 // class is the size class of a buffer: four to each power of two.
 func class(n int) (class, size int) {
@@ -112,7 +116,7 @@ func (c *cache) putLocked(b base) (slot int32) {
 		slot = int32(len(c.bases))
 		c.bases = append(c.bases, b)
 	}
-	c.kids[b.id] = -1 - slot
+	c.setKids(b.id, -1-slot)
 	return slot
 }
 
@@ -120,7 +124,7 @@ func (c *cache) putLocked(b base) (slot int32) {
 func (c *cache) get(id int32) (slot int32, data []byte, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	slot = -1 - c.kids[id]
+	slot = -1 - c.kids(id)
 	if slot < 0 {
 		return 0, nil, false
 	}
@@ -141,11 +145,11 @@ func (c *cache) pin(slot int32) []byte {
 func (c *cache) restore(id, next int32, data []byte) (slot int32, kept []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if slot = -1 - c.kids[id]; slot >= 0 {
+	if slot = -1 - c.kids(id); slot >= 0 {
 		c.drop(data)
 		return slot, c.pin(slot)
 	}
-	return c.putLocked(base{id: id, left: c.kids[id], next: next, pins: 1, at: -1, data: data}), data
+	return c.putLocked(base{id: id, left: c.kids(id), next: next, pins: 1, at: -1, data: data}), data
 }
 
 // done ends the use of a base, by a delta that is resolved now (kid > 0) or by
@@ -158,7 +162,7 @@ func (c *cache) done(slot, kid int32) {
 	if kid > 0 {
 		b.left--
 		if b.next <= kid {
-			b.next = c.after[kid]
+			b.next = c.t.load(kid).after
 		}
 	}
 	switch {
@@ -173,7 +177,7 @@ func (c *cache) done(slot, kid int32) {
 // release empties a slot that nobody uses.
 func (c *cache) release(slot int32) {
 	b := &c.bases[slot]
-	c.kids[b.id] = b.left
+	c.setKids(b.id, b.left)
 	c.drop(b.data)
 	*b = base{}
 	c.empty = append(c.empty, slot)

@@ -52,7 +52,15 @@
 //
 // # Cost
 //
-// Memory is 64 bytes an object of SHA-1 and a cache of delta bases with a limit.
+// Memory does not grow with the pack. Beside a cache of delta bases with a limit,
+// there are three tables: where each entry is and how far it has come (table, 20
+// bytes an entry), what the .idx will say of it (idxTable, 29 for SHA-1), and what
+// is present and what is named (links, 11). They have room for [DefaultEntries],
+// and what is beyond is in files without a name; see [Scratch]. The first is in
+// pages that come and go, for an entry and its base are mostly near each other;
+// the others are only added to, and go to the disk in sorted runs, to be merged at
+// the end.
+//
 // From the hint it is known when a base's last delta has come, so that it is
 // dropped then, and which base's next delta is furthest away, so that it makes
 // room; it is resolved again when that comes. Workers go down each family of

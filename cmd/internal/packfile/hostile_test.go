@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -22,7 +23,14 @@ func lineOf(pack []byte, objects int) refs.Pack {
 
 func entriesOf(tb testing.TB, pack []byte) *Entries {
 	tb.Helper()
-	var rec Recorder
+	return entriesIn(tb, pack, Scratch{})
+}
+
+// entriesIn is entriesOf with tables where s says.
+func entriesIn(tb testing.TB, pack []byte, s Scratch) *Entries {
+	tb.Helper()
+	rec := NewRecorder(s)
+	tb.Cleanup(rec.Close)
 	stats, err := Scan(bytes.NewReader(pack), refs.SHA1, HardLimits, rec.Add)
 	if err != nil {
 		tb.Fatal(err)
@@ -43,13 +51,40 @@ func newIndex(tb testing.TB, pack []byte, e *Entries, edit func(*Options)) (*Ind
 	return NewIndex(tb.Context(), Source{Pack: bytes.NewReader(pack)}, e, o)
 }
 
+func parseHint(hint []byte, p refs.Pack) (*Entries, error) {
+	return ParseHint(bytes.NewReader(hint), p, refs.SHA1, Scratch{})
+}
+
+// lists are Entries that a test can change: see Entries before they were a table.
+type lists struct {
+	starts []int64
+	back   []int32
+}
+
+func (e *Entries) lists() (l lists) {
+	for i := range e.t.n {
+		r := e.t.load(i)
+		l.starts, l.back = append(l.starts, r.start), append(l.back, r.back)
+	}
+	l.starts = append(l.starts, e.end)
+	return l
+}
+
+func (l lists) entries(s Scratch) *Entries {
+	e := &Entries{t: newTable(s), end: l.starts[len(l.back)]}
+	for i, back := range l.back {
+		e.t.add(l.starts[i], back)
+	}
+	return e
+}
+
 func TestHintFormat(t *testing.T) {
 	pack := history(t, refs.SHA1, 10).pack()
 	e := entriesOf(t, pack)
-	hint := e.Format()
+	hint := hintOf(t, e)
 	line := lineOf(pack, e.Len())
-	back, err := ParseHint(hint, line, refs.SHA1)
-	if err != nil || !bytes.Equal(back.Format(), hint) {
+	back, err := parseHint(hint, line)
+	if err != nil || !bytes.Equal(hintOf(t, back), hint) {
 		t.Fatalf("ParseHint(Format) = %v", err)
 	}
 	if int64(len(hint)) > MaxHintBytes(line.Objects) || len(hint) > 6*e.Len()+20 {
@@ -64,12 +99,12 @@ func TestHintFormat(t *testing.T) {
 		"far base":  append(append(bytes.Clone(hint[:9]), hint[9:11]...), 0xff, 0xff, 3),
 		"no length": append(bytes.Clone(hint[:9]), 0, 0),
 	} {
-		if _, err := ParseHint(bad, line, refs.SHA1); !errors.Is(err, ErrHint) {
+		if _, err := parseHint(bad, line); !errors.Is(err, ErrHint) {
 			t.Errorf("%s: ParseHint = %v, want ErrHint", name, err)
 		}
 	}
 	line.Objects++
-	if _, err := ParseHint(hint, line, refs.SHA1); !errors.Is(err, ErrHint) {
+	if _, err := parseHint(hint, line); !errors.Is(err, ErrHint) {
 		t.Errorf("another count: ParseHint = %v, want ErrHint", err)
 	}
 }
@@ -77,16 +112,17 @@ func TestHintFormat(t *testing.T) {
 // Whatever entries are claimed, the outcome is git's index or ErrUnsure.
 func TestLyingEntries(t *testing.T) {
 	pack := history(t, refs.SHA1, 20).pack()
-	honest := entriesOf(t, pack)
-	x, err := newIndex(t, pack, honest, nil)
+	honest := entriesOf(t, pack).lists()
+	x, err := newIndex(t, pack, honest.entries(Scratch{}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := idxOf(t, x)
 	r := rand.New(rand.NewPCG(5, 6))
+	rooms := []Scratch{{}, crowded(t)}
 	for range 300 {
-		e := &Entries{starts: append([]int64{}, honest.starts...), back: append([]int32{}, honest.back...)}
-		i := r.IntN(e.Len())
+		e := lists{slices.Clone(honest.starts), slices.Clone(honest.back)}
+		i := r.IntN(len(e.back))
 		switch r.IntN(4) {
 		case 0:
 			e.back[i] = int32(r.IntN(i + 1))
@@ -98,7 +134,7 @@ func TestLyingEntries(t *testing.T) {
 		case 3:
 			e.back[i] = 0
 		}
-		x, err := newIndex(t, pack, e, nil)
+		x, err := newIndex(t, pack, e.entries(rooms[r.IntN(2)]), nil)
 		switch {
 		case err == nil && !bytes.Equal(idxOf(t, x), want):
 			t.Fatal("a lie leads to another index")
@@ -111,7 +147,7 @@ func TestLyingEntries(t *testing.T) {
 // Whatever byte of a pack is changed, nothing is accepted.
 func TestDamagedPack(t *testing.T) {
 	pack := history(t, refs.SHA1, 5).pack()
-	e := entriesOf(t, pack)
+	rooms := []*Entries{entriesOf(t, pack), entriesIn(t, pack, crowded(t))}
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 300 {
 		bad := bytes.Clone(pack)
@@ -120,7 +156,7 @@ func TestDamagedPack(t *testing.T) {
 			sum := sha1.Sum(bad[:len(bad)-20])
 			copy(bad[len(bad)-20:], sum[:])
 		}
-		if _, err := newIndex(t, bad, e, nil); !errors.Is(err, ErrUnsure) && !bytes.Equal(bad, pack) {
+		if _, err := newIndex(t, bad, rooms[r.IntN(2)], nil); !errors.Is(err, ErrUnsure) && !bytes.Equal(bad, pack) {
 			// A bit of a stream's header, or of a length in it, may mean nothing.
 			if _, git := (&repo{tb: t, format: refs.SHA1}).indexed(bad); err != nil || git != nil {
 				t.Fatalf("NewIndex = %v, git: %v", err, git)
@@ -158,7 +194,7 @@ func TestIndexLimits(t *testing.T) {
 func TestSmallCache(t *testing.T) {
 	r := history(t, refs.SHA1, 40)
 	pack := r.pack("--depth=4000", "--window=300", "--no-reuse-delta")
-	e := entriesOf(t, pack)
+	e, onDisk := entriesOf(t, pack), entriesIn(t, pack, crowded(t))
 	full, err := newIndex(t, pack, e, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -182,11 +218,13 @@ func TestSmallCache(t *testing.T) {
 			return nil
 		}}
 		for _, size := range []int64{40_000, 100_000, 1 << 20} {
-			o := optionsOf(pack, refs.SHA1)
-			o.Cache = size
-			x, err := NewIndex(t.Context(), from, e, o)
-			if err != nil || !bytes.Equal(idxOf(t, x), idxOf(t, full)) {
-				t.Errorf("%s, cache of %d bytes: %v", name, size, err)
+			for _, e := range []*Entries{e, onDisk} {
+				o := optionsOf(pack, refs.SHA1)
+				o.Cache = size
+				x, err := NewIndex(t.Context(), from, e, o)
+				if err != nil || !bytes.Equal(idxOf(t, x), idxOf(t, full)) {
+					t.Errorf("%s, cache of %d bytes, tables on the disk: %v: %v", name, size, e == onDisk, err)
+				}
 			}
 		}
 	}
@@ -214,13 +252,19 @@ func TestIndexEnds(t *testing.T) {
 
 // Offsets that do not fit into 31 bits go into a table of their own.
 func TestIdxOfFarOffsets(t *testing.T) {
-	table := idxTable{width: 20, crcs: []uint32{7, 8, 9}, starts: []int64{12, far, far<<8 + 5}}
+	table := newIdxTable(Scratch{}, 20, 3)
+	starts := []int64{12, far, far<<8 + 5}
+	oids := map[string]int64{}
 	for i := range 3 {
 		oid := sha1.Sum([]byte{byte(i)})
-		table.oids = append(table.oids, oid[:]...)
+		table.add(oid[:], uint32(7+i), starts[i])
+		oids[string(oid[:])] = starts[i]
+	}
+	if err := table.sort(); err != nil {
+		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := table.write(&b, table.sorted(), make([]byte, 20), sha1.New()); err != nil {
+	if err := table.write(&b, make([]byte, 20), sha1.New()); err != nil {
 		t.Fatal(err)
 	}
 	idx := b.Bytes()
@@ -229,17 +273,17 @@ func TestIdxOfFarOffsets(t *testing.T) {
 	}
 	small, large := idx[8+1024+3*24:], idx[8+1024+3*28:]
 	n := uint32(0)
-	for rank, i := range table.sorted() {
+	for rank, oid := range slices.Sorted(maps.Keys(oids)) {
 		got := int64(binary.BigEndian.Uint32(small[4*rank:]))
 		if got >= far {
 			if k := uint32(got - far); k != n {
-				t.Errorf("entry %d refers to far offset %d, want %d", i, k, n)
+				t.Errorf("object %x refers to far offset %d, want %d", oid, k, n)
 			}
 			got = int64(binary.BigEndian.Uint64(large[8*n:]))
 			n++
 		}
-		if got != table.starts[i] {
-			t.Errorf("entry %d: offset %d, want %d", i, got, table.starts[i])
+		if want := oids[oid]; got != want {
+			t.Errorf("object %x: offset %d, want %d", oid, got, want)
 		}
 	}
 }
@@ -252,9 +296,9 @@ func FuzzParseHint(f *testing.F) {
 			n, _ := binary.Uvarint(b[8:])
 			objects = int64(n)
 		}
-		e, err := ParseHint(b, refs.Pack{Bytes: int64(size), Objects: objects}, refs.SHA1)
-		if err == nil && !bytes.Equal(e.Format(), b) {
-			t.Errorf("Format(ParseHint(%x)) = %x", b, e.Format())
+		e, err := parseHint(b, refs.Pack{Bytes: int64(size), Objects: objects})
+		if err == nil && !bytes.Equal(hintOf(t, e), b) {
+			t.Errorf("WriteHint(ParseHint(%x)) = %x", b, hintOf(t, e))
 		}
 	})
 }
@@ -271,25 +315,26 @@ func FuzzIndex(f *testing.F) {
 	packs := [][]byte{r.pack(), r.pack("--depth=0"), r.pack("--compression=0")}
 	want := make([][]byte, len(packs))
 	for i, pack := range packs {
-		hint := entriesOf(f, pack).Format()
-		f.Add(uint8(i), hint, uint16(0), byte(0))
-		f.Add(uint8(i), hint, uint16(len(pack)/2), byte(1))
+		hint := hintOf(f, entriesOf(f, pack))
+		f.Add(uint8(i), hint, uint16(0), byte(0), byte(0))
+		f.Add(uint8(i), hint, uint16(len(pack)/2), byte(1), byte(1))
 		var err error
 		if want[i], err = r.indexed(pack); err != nil {
 			f.Fatal(err)
 		}
 	}
-	f.Fuzz(func(t *testing.T, which uint8, hint []byte, at uint16, flip byte) {
+	f.Fuzz(func(t *testing.T, which uint8, hint []byte, at uint16, flip, room byte) {
 		which %= uint8(len(packs))
 		pack := bytes.Clone(packs[which])
 		pack[int(at)%(len(pack)-20)] ^= flip
 		sum := sha1.Sum(pack[:len(pack)-20])
 		copy(pack[len(pack)-20:], sum[:])
 		n := int64(binary.BigEndian.Uint32(pack[8:]))
-		e, err := ParseHint(hint, refs.Pack{Bytes: int64(len(pack)), Objects: n}, refs.SHA1)
+		e, err := ParseHint(bytes.NewReader(hint), refs.Pack{Bytes: int64(len(pack)), Objects: n}, refs.SHA1, Scratch{Dir: t.TempDir(), Entries: int(room)})
 		if err != nil {
 			return
 		}
+		defer e.Close()
 		o := optionsOf(pack, refs.SHA1)
 		o.Limits = Limits{Bytes: 1 << 20, Objects: 1000, Inflated: 8 << 20, Object: 4 << 20}
 		x, err := NewIndex(t.Context(), Source{Pack: bytes.NewReader(pack)}, e, o)

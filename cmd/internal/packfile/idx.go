@@ -3,47 +3,154 @@ package packfile
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"hash"
 	"io"
+	"iter"
 	"slices"
+	"sync"
 )
 
-// An idxTable is what an index says of the entries of a pack, in pack order.
+// An idxTable is what an index says of the entries of a pack: a record of each,
+// of its object id, its CRC-32, and its offset in 5 bytes. What has no room in
+// memory is on the disk, in sorted runs.
 type idxTable struct {
 	width  int // of an object id, in bytes
-	oids   []byte
-	crcs   []uint32
-	starts []int64
+	shards [idShards]idxShard
 }
 
-func (t *idxTable) oid(i int32) []byte { return t.oids[int(i)*t.width : (int(i)+1)*t.width] }
+// idShards is how many parts a table has: by the first bits of an object's id,
+// so that those who add to one do not wait for who sorts another, and the parts
+// one after the other are the whole in order.
+const (
+	shardBits = 4
+	idShards  = 1 << shardBits
+)
 
-// sorted lists the entries by their object ids: sorted into buckets by the
-// first two bytes, then each of those.
-func (t *idxTable) sorted() []int32 {
-	n := len(t.crcs)
-	var ends [1 << 16]int32
-	for i := range n {
-		ends[binary.BigEndian.Uint16(t.oids[i*t.width:])]++
+type idxShard struct {
+	mu   sync.Mutex
+	buf  []byte // as long as its capacity allows
+	runs runs
+	fan  [256 / idShards]uint32 // objects, by the first byte of their ids
+}
+
+func newIdxTable(s Scratch, width, n int) *idxTable {
+	t := &idxTable{width: width}
+	for i := range t.shards {
+		t.shards[i].runs = runs{scratch: s, width: t.record()}
+		t.shards[i].buf = make([]byte, 0, t.record()*shardRoom(s.room(n)))
 	}
-	sum := int32(0)
-	for i, c := range ends {
-		ends[i] = sum
-		sum += c
+	return t
+}
+
+// shardRoom is how many of n records one shard has room for. They are spread
+// evenly, or somebody has tried hard.
+func shardRoom(n int) int { return n/idShards + n/(16*idShards) + 16 }
+
+func (t *idxTable) record() int { return t.width + 4 + 5 }
+
+// add notes an entry.
+func (t *idxTable) add(oid []byte, crc uint32, start int64) {
+	s := &t.shards[oid[0]>>(8-shardBits)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fan[oid[0]%(256/idShards)]++
+	if len(s.buf) == cap(s.buf) {
+		must(s.spill())
 	}
-	order := make([]int32, n)
-	for i := range n {
-		k := binary.BigEndian.Uint16(t.oids[i*t.width:])
-		order[ends[k]] = int32(i)
-		ends[k]++
+	s.buf = append(s.buf, oid...)
+	s.buf = binary.BigEndian.AppendUint32(s.buf, crc)
+	s.buf = append(s.buf, byte(start>>32))
+	s.buf = binary.BigEndian.AppendUint32(s.buf, uint32(start))
+}
+
+// spill makes a run of what is in memory.
+func (s *idxShard) spill() error {
+	err := s.runs.add(func(w *bufio.Writer) error {
+		for rec := range inOrder(s.buf, s.runs.width) {
+			w.Write(rec)
+		}
+		return nil
+	})
+	s.buf = s.buf[:0]
+	return err
+}
+
+// inOrder gives records that lie one after the other in order.
+func inOrder(buf []byte, width int) iter.Seq[[]byte] {
+	type key struct {
+		first uint64
+		at    int
 	}
-	start := int32(0)
-	for _, end := range ends {
-		slices.SortFunc(order[start:end], func(a, b int32) int { return bytes.Compare(t.oid(a), t.oid(b)) })
-		start = end
+	keys := make([]key, 0, len(buf)/width)
+	for at := 0; at < len(buf); at += width {
+		keys = append(keys, key{binary.BigEndian.Uint64(buf[at:]), at})
 	}
-	return order
+	slices.SortFunc(keys, func(a, b key) int {
+		if a.first != b.first {
+			return cmp.Compare(a.first, b.first)
+		}
+		return bytes.Compare(buf[a.at:][:width], buf[b.at:][:width])
+	})
+	return func(yield func([]byte) bool) {
+		for _, k := range keys {
+			if !yield(buf[k.at:][:width]) {
+				return
+			}
+		}
+	}
+}
+
+// sort prepares the table for each: all was added.
+func (t *idxTable) sort() error {
+	for i := range t.shards {
+		s := &t.shards[i]
+		if len(s.runs.parts) > 0 {
+			if err := s.spill(); err != nil {
+				return err
+			}
+			s.buf = nil
+			continue
+		}
+		sorted := make([]byte, 0, len(s.buf))
+		for rec := range inOrder(s.buf, t.record()) {
+			sorted = append(sorted, rec...)
+		}
+		s.buf = sorted
+	}
+	return nil
+}
+
+// each gives all records, in the order of the object ids. A slice is valid until
+// yield returns.
+func (t *idxTable) each(yield func(rec []byte) error) error {
+	for i := range t.shards {
+		s := &t.shards[i]
+		for rec := range slices.Chunk(s.buf, t.record()) {
+			if err := yield(rec); err != nil {
+				return err
+			}
+		}
+		if err := s.runs.merge(yield); err != nil {
+			return &scratchError{err}
+		}
+	}
+	return nil
+}
+
+func (t *idxTable) oid(rec []byte) []byte { return rec[:t.width] }
+func (t *idxTable) crc(rec []byte) uint32 { return binary.BigEndian.Uint32(rec[t.width:]) }
+
+func (t *idxTable) start(rec []byte) int64 {
+	rec = rec[t.width+4:]
+	return int64(rec[0])<<32 | int64(binary.BigEndian.Uint32(rec[1:]))
+}
+
+func (t *idxTable) close() {
+	for i := range t.shards {
+		t.shards[i].runs.close()
+	}
 }
 
 // far is the first offset that does not fit into the 31 bits of the table of
@@ -52,37 +159,37 @@ const far = 1 << 31
 
 // write writes an index, version 2 (gitformat-pack(5)), as git index-pack
 // does: h is a new hash of the repository's kind, trailer that of the pack.
-func (t *idxTable) write(w io.Writer, order []int32, trailer []byte, h hash.Hash) error {
+func (t *idxTable) write(w io.Writer, trailer []byte, h hash.Hash) error {
 	out := bufio.NewWriterSize(io.MultiWriter(w, h), 64<<10)
 	out.WriteString("\xfftOc\x00\x00\x00\x02") // errors stay with the writer
-	var fan [256]uint32
-	for _, i := range order {
-		fan[t.oid(i)[0]]++
-	}
 	sum := uint32(0)
-	for _, c := range fan {
-		sum += c
-		put32(out, sum)
-	}
-	for _, i := range order {
-		out.Write(t.oid(i))
-	}
-	for _, i := range order {
-		put32(out, t.crcs[i])
-	}
-	n := uint32(0)
-	for _, i := range order {
-		if off := t.starts[i]; off < far {
-			put32(out, uint32(off))
-		} else {
-			put32(out, far|n)
-			n++
+	for i := range t.shards {
+		for _, c := range t.shards[i].fan {
+			sum += c
+			put32(out, sum)
 		}
 	}
-	for _, i := range order {
-		if off := t.starts[i]; off >= far {
-			put32(out, uint32(off>>32))
+	n := uint32(0)
+	for _, column := range []func(rec []byte){
+		func(rec []byte) { out.Write(t.oid(rec)) },
+		func(rec []byte) { put32(out, t.crc(rec)) },
+		func(rec []byte) {
+			off := t.start(rec)
+			if off >= far {
+				off = far | int64(n)
+				n++
+			}
 			put32(out, uint32(off))
+		},
+		func(rec []byte) {
+			if off := t.start(rec); off >= far {
+				put32(out, uint32(off>>32))
+				put32(out, uint32(off))
+			}
+		},
+	} {
+		if err := t.each(func(rec []byte) error { column(rec); return nil }); err != nil {
+			return err
 		}
 	}
 	out.Write(trailer)
@@ -94,7 +201,5 @@ func (t *idxTable) write(w io.Writer, order []int32, trailer []byte, h hash.Hash
 }
 
 func put32(w *bufio.Writer, v uint32) {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], v)
-	w.Write(b[:])
+	w.Write(binary.BigEndian.AppendUint32(w.AvailableBuffer(), v))
 }

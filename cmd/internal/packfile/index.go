@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -38,8 +40,8 @@ type Options struct {
 	Checked *atomic.Int64
 }
 
-// DefaultCache makes the node that indexes any pack stay below 192 MB with the
-// tables of a million objects.
+// DefaultCache makes the node that indexes any pack stay below 128 MB, with the
+// tables of DefaultEntries.
 const DefaultCache = 32 << 20
 
 // ErrUnsure means that this package does not vouch for a pack: the hint lies, or
@@ -56,10 +58,12 @@ type Index struct {
 	Stats  Stats
 	SHA256 refs.Digest // of the pack
 	format refs.ObjectFormat
-	table  idxTable
-	order  []int32
+	table  *idxTable
 	redone int64 // bytes of objects that had to be resolved again
 }
+
+// Close gives up what the index has on the disk. It is of no use then.
+func (x *Index) Close() { x.table.close() }
 
 // Hash is the name that git gives the pack: the hexadecimal digits of its
 // trailer.
@@ -67,7 +71,7 @@ func (x *Index) Hash() string { return fmt.Sprintf("%x", x.Stats.Trailer) }
 
 // WriteIdx writes the .idx file, byte for byte as git index-pack does.
 func (x *Index) WriteIdx(w io.Writer) error {
-	return x.table.write(w, x.order, x.Stats.Trailer, plainHash(x.format))
+	return x.table.write(w, x.Stats.Trailer, plainHash(x.format))
 }
 
 func plainHash(f refs.ObjectFormat) hash.Hash {
@@ -77,7 +81,7 @@ func plainHash(f refs.ObjectFormat) hash.Hash {
 	return sha1.New()
 }
 
-// Flags of an entry, in indexer.state.
+// Flags of an entry, in its record's state.
 const (
 	hasBytes = 1 << iota // all bytes of the entry can be read
 	hasBase              // it is no delta, or what it is against is resolved
@@ -93,8 +97,8 @@ type indexer struct {
 	src   Source
 	o     Options
 	e     *Entries
-	table idxTable
-	state []atomic.Uint32
+	t     *table
+	table *idxTable
 	cache *cache
 	links *links
 	sched *scheduler
@@ -108,8 +112,9 @@ type indexer struct {
 // stands by itself, while it comes in, and returns what is needed to write its
 // index. Everything e says is checked against the pack: a lie ends in ErrUnsure.
 //
-// Other errors are the source's, or the cause of the context's end.
-func NewIndex(ctx context.Context, src Source, e *Entries, o Options) (*Index, error) {
+// Other errors are the source's, those of the tables' files, or the cause of the
+// context's end. Two indexes cannot be made of the same Entries at a time.
+func NewIndex(ctx context.Context, src Source, e *Entries, o Options) (x *Index, err error) {
 	if o.Cache == 0 {
 		o.Cache = DefaultCache
 	}
@@ -120,31 +125,42 @@ func NewIndex(ctx context.Context, src Source, e *Entries, o Options) (*Index, e
 	switch {
 	case n > MaxEntries || int64(n) > o.Limits.Objects:
 		return nil, unsure("%d objects", n)
-	case o.Bytes > o.Limits.Bytes || e.starts[n] != o.Bytes-int64(o.Format.Len()):
+	case o.Bytes > o.Limits.Bytes || e.end != o.Bytes-int64(o.Format.Len()):
 		return nil, unsure("the entries do not end where the pack does")
 	}
 	ix := &indexer{
-		src: src, o: o, e: e,
-		table: idxTable{width: o.Format.Len(), oids: make([]byte, n*o.Format.Len()), crcs: make([]uint32, n), starts: e.starts},
-		state: make([]atomic.Uint32, n),
-		cache: newCache(o.Cache),
-		links: newLinks(n),
+		src: src, o: o, e: e, t: e.t,
+		table: newIdxTable(e.t.scratch, o.Format.Len(), n),
+		cache: newCache(o.Cache, e.t),
+		links: newLinks(e.t.scratch, n),
 		sched: newScheduler(n),
 	}
+	defer ix.links.close()
+	defer func() {
+		if err != nil {
+			ix.table.close()
+		}
+	}()
+	defer caught(&err)
 	ix.seen = newArrivals(ix)
-	ix.family()
+	e.link()
 	return ix.run(ctx)
 }
 
-// family links the deltas of each base, first to last.
-func (ix *indexer) family() {
-	n := ix.e.Len()
-	c := ix.cache
-	c.kids, c.after = make([]int32, n), make([]int32, n)
-	for i := n - 1; i >= 0; i-- {
-		if back := ix.e.back[i]; back != 0 {
-			c.after[i] = c.kids[i-int(back)]
-			c.kids[i-int(back)] = int32(i)
+// link links the deltas of each base, first to last, and forgets what an indexer
+// has noted before.
+func (e *Entries) link() {
+	if e.used {
+		for i := range e.t.n {
+			e.t.set(i, wordState, uint32(e.t.load(i).start>>32)<<highShift)
+			e.t.set(i, wordKids, 0)
+		}
+	}
+	e.used = true
+	for i := e.t.n - 1; i >= 0; i-- {
+		if back := e.t.load(i).back; back != 0 {
+			e.t.set(i, wordAfter, uint32(e.t.load(i-back).kids))
+			e.t.set(i-back, wordKids, uint32(i))
 		}
 	}
 }
@@ -158,13 +174,12 @@ func (ix *indexer) run(ctx context.Context) (*Index, error) {
 	g.Go(func() error {
 		if ix.src.Follow == nil {
 			ix.seen.add(0, ix.o.Bytes)
-			return nil
+			return ix.seen.end()
 		}
-		err := ix.src.Follow(ctx, ix.seen.add)
-		if err == nil && !ix.seen.whole() {
-			err = io.ErrUnexpectedEOF
+		if err := ix.src.Follow(ctx, ix.seen.add); err != nil {
+			return err
 		}
-		return err
+		return ix.seen.end()
 	})
 	g.Go(func() error { return ix.digest(x) })
 	workers := make([]*worker, ix.o.Workers)
@@ -180,10 +195,11 @@ func (ix *indexer) run(ctx context.Context) (*Index, error) {
 			return nil, unsure("too many files that fsck reads")
 		}
 	}
-	if !ix.links.closed() {
-		return nil, unsure("an object that another names is not in the pack")
+	if err := ix.links.closed(); err != nil {
+		return nil, err
 	}
-	x.table, x.order = ix.table, ix.table.sorted()
+	must(ix.table.sort())
+	x.table = ix.table
 	x.Stats.Objects, x.Stats.Inflated, x.Stats.Bytes = int64(ix.e.Len()), ix.inflated.Load(), ix.o.Bytes
 	x.redone = ix.redone.Load()
 	return x, x.checkSpecials(specials, workers[0])
@@ -191,7 +207,7 @@ func (ix *indexer) run(ctx context.Context) (*Index, error) {
 
 // done notes that an entry is resolved and checked, and what it is.
 func (ix *indexer) done(i int32, what uint32) {
-	ix.state[i].Or(isDone | what)
+	ix.t.or(i, isDone|what)
 	if ix.o.Checked != nil {
 		ix.o.Checked.Add(1)
 	}
@@ -206,22 +222,34 @@ func (ix *indexer) stop(err error) {
 // checkSpecials reads the blobs that trees name as files whose content fsck
 // judges, now that their entries are known.
 func (x *Index) checkSpecials(s specials, w *worker) error {
+	var oids []string
 	for _, list := range []map[string]bool{s.modules, s.attributes} {
-		for oid := range list {
-			i, ok := x.find([]byte(oid))
-			if !ok {
-				return unsure("file that fsck reads is not in the pack")
-			}
-			data, err := w.read(i)
-			if err == nil {
-				err = asUnsure(s.blob(oid, data))
-			}
-			if err != nil {
-				return err
-			}
-		}
+		oids = slices.AppendSeq(oids, maps.Keys(list))
 	}
-	return nil
+	slices.Sort(oids)
+	oids = slices.Compact(oids)
+	if len(oids) == 0 {
+		return nil
+	}
+	err := x.table.each(func(rec []byte) error {
+		if len(oids) == 0 || string(x.table.oid(rec)) < oids[0] {
+			return nil
+		}
+		if string(x.table.oid(rec)) != oids[0] {
+			return unsure("file that fsck reads is not in the pack")
+		}
+		i, _ := w.ix.e.search(x.table.start(rec))
+		data, err := w.redo(i)
+		if err == nil {
+			err = asUnsure(s.blob(oids[0], data))
+		}
+		oids = oids[1:]
+		return err
+	})
+	if err == nil && len(oids) > 0 {
+		err = unsure("file that fsck reads is not in the pack")
+	}
+	return err
 }
 
 func asUnsure(err error) error {
@@ -229,23 +257,6 @@ func asUnsure(err error) error {
 		return unsure("%w", err)
 	}
 	return nil
-}
-
-// find gives the entry of an object.
-func (x *Index) find(oid []byte) (int32, bool) {
-	lo, hi := 0, len(x.order)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		switch id := x.table.oid(x.order[mid]); {
-		case string(id) == string(oid):
-			return x.order[mid], true
-		case string(id) < string(oid):
-			lo = mid + 1
-		default:
-			hi = mid
-		}
-	}
-	return 0, false
 }
 
 // digest hashes the pack from its beginning, as far as it is there, for the

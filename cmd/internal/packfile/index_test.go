@@ -2,13 +2,12 @@ package packfile
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -124,16 +123,26 @@ func history(tb testing.TB, format refs.ObjectFormat, commits int) *repo {
 // index scans and indexes a pack that lies in memory.
 func index(tb testing.TB, pack []byte, format refs.ObjectFormat) (*Index, *Entries, error) {
 	tb.Helper()
-	var rec Recorder
+	return indexIn(tb, pack, format, Scratch{})
+}
+
+// indexIn is index with tables where s says.
+func indexIn(tb testing.TB, pack []byte, format refs.ObjectFormat, s Scratch) (*Index, *Entries, error) {
+	tb.Helper()
+	rec := NewRecorder(s)
 	stats, err := Scan(bytes.NewReader(pack), format, HardLimits, rec.Add)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(rec.Close)
 	e, err := rec.Entries(stats)
 	if err != nil {
 		return nil, nil, err
 	}
 	x, err := NewIndex(tb.Context(), Source{Pack: bytes.NewReader(pack)}, e, optionsOf(pack, format))
+	if err == nil {
+		tb.Cleanup(x.Close)
+	}
 	if err == nil && (x.Stats.Objects != stats.Objects || x.Stats.Inflated != stats.Inflated || x.Stats.Bytes != stats.Bytes ||
 		x.Stats.Header != stats.Header || !bytes.Equal(x.Stats.Trailer, stats.Trailer)) {
 		tb.Errorf("index counts %+v, scan %+v", x.Stats, stats)
@@ -154,6 +163,15 @@ func idxOf(tb testing.TB, x *Index) []byte {
 	return b.Bytes()
 }
 
+func hintOf(tb testing.TB, e *Entries) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	if err := e.WriteHint(&b); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 func TestIndexIsGits(t *testing.T) {
 	for _, format := range []refs.ObjectFormat{refs.SHA1, refs.SHA256} {
 		r := history(t, format, 60)
@@ -163,12 +181,17 @@ func TestIndexIsGits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			x, _, err := index(t, pack, format)
-			if err != nil {
-				t.Fatalf("%s %v: %v", format, args, err)
-			}
-			if !bytes.Equal(idxOf(t, x), want) {
-				t.Errorf("%s %v: the index is not git's", format, args)
+			for _, room := range []int{0, 1} {
+				x, _, err := indexIn(t, pack, format, Scratch{Dir: t.TempDir(), Entries: room})
+				if err != nil {
+					t.Fatalf("%s %v, room for %d: %v", format, args, room, err)
+				}
+				if !bytes.Equal(idxOf(t, x), want) {
+					t.Errorf("%s %v, room for %d: the index is not git's", format, args, room)
+				}
+				if on := x.table.shards[0].runs.file != nil; on != (room > 0) {
+					t.Errorf("%s %v, room for %d: on the disk: %v", format, args, room, on)
+				}
 			}
 		}
 	}
@@ -203,6 +226,7 @@ func TestIndexOfRealPack(t *testing.T) {
 
 // realEntries gives the entries of a real pack: from the hint that GITPEER_HINT
 // names, if it is there; else from a scan, and then writes the hint there.
+// GITPEER_ROOM is how many have room in memory.
 func realEntries(tb testing.TB, f *os.File) (*Entries, int64) {
 	tb.Helper()
 	info, err := f.Stat()
@@ -214,28 +238,32 @@ func realEntries(tb testing.TB, f *os.File) (*Entries, int64) {
 		tb.Fatal(err)
 	}
 	save := os.Getenv("GITPEER_HINT")
-	if hint, err := os.ReadFile(save); err == nil {
+	s := Scratch{Dir: tb.TempDir()}
+	if text := os.Getenv("GITPEER_ROOM"); text != "" {
+		if s.Entries, err = strconv.Atoi(text); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if hint, err := os.Open(save); err == nil {
+		defer hint.Close()
 		objects, _ := parseHeader(head[:])
-		e, err := ParseHint(hint, refs.Pack{Bytes: info.Size(), Objects: objects}, refs.SHA1)
+		e, err := ParseHint(hint, refs.Pack{Bytes: info.Size(), Objects: objects}, refs.SHA1, s)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		return e, info.Size()
 	}
-	var rec Recorder
+	rec := NewRecorder(s)
 	stats, err := Scan(f, refs.SHA1, HardLimits, rec.Add)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	e, err := rec.Entries(stats)
 	if err == nil && save != "" {
-		err = os.WriteFile(save, e.Format(), 0o600)
+		err = os.WriteFile(save, hintOf(tb, e), 0o600)
 	}
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return e, info.Size()
 }
-
-var _ = errors.Is
-var _ context.Context

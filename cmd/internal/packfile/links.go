@@ -1,9 +1,12 @@
 package packfile
 
 import (
+	"bufio"
 	"crypto/rand"
 	"encoding/binary"
 	"math/bits"
+	"slices"
+	"sync"
 	"sync/atomic"
 )
 
@@ -24,11 +27,25 @@ func kindName(kind byte) string {
 // fingerprint of 62 bits under a secret key: a table of 8 bytes an object
 // instead of one of ids, and nobody can aim at a collision, which would let one
 // missing object pass for one that is there.
+//
+// A shard is a hash table of what was added lately, and, if that gets full,
+// sorted runs of what it held before.
 type links struct {
-	keys  [5]uint64
-	table []atomic.Uint64 // fingerprint<<2 | isNamed | isPresent, 0 if free
-	used  atomic.Int64
-	limit int64
+	keys   [5]uint64
+	limit  int64 // objects in the pack
+	least  atomic.Int64
+	shards [idShards]linkShard
+}
+
+type linkShard struct {
+	mu     sync.Mutex
+	table  []uint64 // fingerprint<<2 | isNamed | isPresent, 0 if free
+	used   int
+	room   int // of table
+	runs   runs
+	merged int  // objects in the longest of the runs, if several became it
+	least  int  // how many objects were added for certain: not the same ones twice
+	twice  bool // one was added as present twice
 }
 
 const (
@@ -36,9 +53,14 @@ const (
 	isNamed   = 2
 )
 
-func newLinks(objects int) *links {
-	// Two workers that add one object at the same time count it twice for a moment.
-	l := &links{limit: int64(objects) + 64, table: make([]atomic.Uint64, objects+objects/3+128)}
+func newLinks(s Scratch, objects int) *links {
+	l := &links{limit: int64(objects)}
+	for i := range l.shards {
+		t := &l.shards[i]
+		t.room = shardRoom(s.room(objects))
+		t.table = make([]uint64, t.room+t.room/3+1)
+		t.runs = runs{scratch: s, width: 8}
+	}
 	var seed [40]byte
 	rand.Read(seed[:])
 	for i := range l.keys {
@@ -65,46 +87,134 @@ func (l *links) fingerprint(oid []byte, kind byte) uint64 {
 	return (hi ^ lo) | 4
 }
 
-// add marks an object, and reports what marks it had. ok is false if there are
-// more objects than the pack has: then one that is named is not in it.
+// add marks an object, and reports what marks it had, as far as memory goes. ok
+// is false if there are more objects than the pack has: then one that is named
+// is not in it.
 func (l *links) add(f, mark uint64) (had uint64, ok bool) {
 	f &^= 3
-	hi, _ := bits.Mul64(f, uint64(len(l.table)))
-	for i := int(hi); ; {
-		v := l.table[i].Load()
-		switch {
-		case v == 0:
-			if l.used.Add(1) > l.limit {
-				return 0, false
-			}
-			if l.table[i].CompareAndSwap(0, f|mark) {
-				return 0, true
-			}
-			l.used.Add(-1) // somebody was faster: look again
-			continue
-		case v&^3 == f:
-			if v&mark == mark {
-				return v & 3, true
-			}
-			if l.table[i].CompareAndSwap(v, v|mark) {
-				return v & 3, true
-			}
-			continue
+	s := &l.shards[f>>(64-shardBits)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hi, _ := bits.Mul64(f<<shardBits, uint64(len(s.table)))
+	i := int(hi)
+	for ; s.table[i] != 0; i++ {
+		if v := s.table[i]; v&^3 == f {
+			s.table[i] = v | mark
+			return v & 3, true
 		}
-		if i++; i == len(l.table) {
-			i = 0
+		if i == len(s.table)-1 {
+			i = -1
 		}
 	}
+	if s.used == s.room {
+		must(s.spill())
+		i = int(hi)
+	}
+	s.table[i] = f | mark
+	s.used++
+	return 0, l.counted(s, max(s.used, s.merged))
 }
 
-// closed reports whether all that is named is present.
-func (l *links) closed() bool {
-	for i := range l.table {
-		if v := l.table[i].Load(); v != 0 && v&isPresent == 0 {
-			return false
+// counted notes that a shard has so many objects at least, and reports whether
+// that is not too many.
+func (l *links) counted(s *linkShard, n int) bool {
+	if n > s.least {
+		l.least.Add(int64(n - s.least))
+		s.least = n
+	}
+	return l.least.Load() <= l.limit
+}
+
+// maxLinkRuns is how many runs a shard has: then they become one, so that what
+// is named again and again does not fill the disk.
+const maxLinkRuns = 16
+
+// spill makes a run of what is in memory.
+func (s *linkShard) spill() error {
+	if len(s.runs.parts) == maxLinkRuns {
+		if err := s.compact(); err != nil {
+			return err
 		}
 	}
-	return true
+	sorted := slices.DeleteFunc(s.table, func(v uint64) bool { return v == 0 })
+	slices.Sort(sorted)
+	err := s.runs.add(func(w *bufio.Writer) error {
+		for _, v := range sorted {
+			w.Write(binary.BigEndian.AppendUint64(w.AvailableBuffer(), v))
+		}
+		return nil
+	})
+	clear(s.table)
+	s.used = 0
+	return err
+}
+
+// compact makes one run of all.
+func (s *linkShard) compact() error {
+	one := runs{scratch: s.runs.scratch, width: s.runs.width}
+	n := 0
+	err := one.add(func(w *bufio.Writer) error {
+		return s.each(func(v uint64) {
+			n++
+			w.Write(binary.BigEndian.AppendUint64(w.AvailableBuffer(), v))
+		})
+	})
+	s.runs.close()
+	s.runs = one
+	s.merged = n
+	return err
+}
+
+// each gives the objects of all runs, each once, with all its marks.
+func (s *linkShard) each(yield func(v uint64)) error {
+	last := uint64(0)
+	err := s.runs.merge(func(rec []byte) error {
+		v := binary.BigEndian.Uint64(rec)
+		if v&^3 == last&^3 {
+			s.twice = s.twice || v&last&isPresent != 0
+			last |= v
+			return nil
+		}
+		if last != 0 {
+			yield(last)
+		}
+		last = v
+		return nil
+	})
+	if last != 0 {
+		yield(last)
+	}
+	return err
+}
+
+// closed is an ErrUnsure unless all that is named is present, and nothing twice.
+func (l *links) closed() error {
+	missing := false
+	look := func(v uint64) { missing = missing || v != 0 && v&isPresent == 0 }
+	for i := range l.shards {
+		s := &l.shards[i]
+		if len(s.runs.parts) == 0 {
+			for _, v := range s.table {
+				look(v)
+			}
+			continue
+		}
+		must(s.spill())
+		must(s.each(look))
+		if s.twice {
+			return unsure("an object twice")
+		}
+	}
+	if missing {
+		return unsure("an object that another names is not in the pack")
+	}
+	return nil
+}
+
+func (l *links) close() {
+	for i := range l.shards {
+		l.shards[i].runs.close()
+	}
 }
 
 // recent remembers which links one worker has added lately: the trees of one

@@ -8,6 +8,10 @@ import (
 // A span is entries [from, to).
 type span struct{ from, to int32 }
 
+// Siblings are so many entries with the same base, which is resolved: first, and
+// those after it.
+type siblings struct{ first, n int32 }
+
 // A scheduler hands out work. Each worker goes down the families of the entries
 // it is given, deltas right after what they are against, so that hardly any base
 // has to wait; what is ready in a family that one worker has begun, another may
@@ -17,9 +21,9 @@ type scheduler struct {
 
 	mu    sync.Mutex
 	more  *sync.Cond
-	spans []span  // whose bytes have come, in order of arrival
-	pool  []int32 // entries whose bytes and base are there
-	left  int     // entries that are not done
+	spans []span // whose bytes have come, in order of arrival
+	pool  []siblings
+	left  int // entries that are not done
 	err   error
 }
 
@@ -43,17 +47,17 @@ func (s *scheduler) offer(n span) {
 	s.more.Broadcast()
 }
 
-// give hands entries that are ready to whoever waits.
-func (s *scheduler) give(ready []int32) {
+// give hands entries whose base is there to whoever waits.
+func (s *scheduler) give(ready ...siblings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pool = append(s.pool, ready...)
 	s.more.Broadcast()
 }
 
-// next returns work, entries that are ready or a span that has come, after done
+// next returns work, entries whose base is there or a span that has come, after done
 // entries were dealt with. ok is false when there is none any more.
-func (s *scheduler) next(done int, ready []int32) (_ []int32, _ span, ok bool) {
+func (s *scheduler) next(done int, ready []siblings) (_ []siblings, _ span, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left -= done; s.left == 0 {

@@ -20,8 +20,9 @@ type worker struct {
 	z     inflater
 	sum   hash.Hash
 	head  []byte
-	ready []int32 // entries to do next, the last first
-	done  int     // since the scheduler was told
+	oid   [32]byte
+	ready []siblings // to do next, the last first
+	done  int        // since the scheduler was told
 
 	window  []byte // bytes of the pack, all verified
 	windowA int64  // where they begin
@@ -42,7 +43,8 @@ func newWorker(ix *indexer) *worker {
 }
 
 // run works until nothing is left, or something is wrong.
-func (w *worker) run() error {
+func (w *worker) run() (err error) {
+	defer caught(&err)
 	for {
 		ready, n, ok := w.ix.sched.next(w.done, w.ready[:0])
 		w.done = 0
@@ -65,26 +67,36 @@ const maxWindow = 256 << 10
 // span does the entries that were due when their bytes came, each with all that
 // wait for it.
 func (w *worker) span(n span) error {
-	starts := w.ix.e.starts
 	for i := n.from; i < n.to; i++ {
-		if w.ix.state[i].Load()&isDue == 0 {
+		e := w.ix.place(i)
+		if e.state&isDue == 0 {
 			continue
 		}
-		if starts[i+1] > w.windowA+int64(len(w.window)) || starts[i] < w.windowA {
-			end := i + 1
-			for end < n.to && starts[end+1]-starts[i] <= maxWindow {
-				end++
-			}
-			if err := w.fill(starts[i], min(starts[end], starts[i]+maxWindow)); err != nil {
+		if e.end > w.windowA+int64(len(w.window)) || e.start < w.windowA {
+			end := min(w.ix.e.start(n.to), e.start+maxWindow)
+			if err := w.fill(e.start, end); err != nil {
 				return err
 			}
 		}
-		w.ready = append(w.ready, i)
+		if err := w.entry(e); err != nil {
+			return err
+		}
 		if err := w.family(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// A place is an entry and where it lies.
+type place struct {
+	i int32
+	record
+	end int64
+}
+
+func (ix *indexer) place(i int32) place {
+	return place{i, ix.t.load(i), ix.e.start(i + 1)}
 }
 
 func (w *worker) fill(from, to int64) error {
@@ -102,32 +114,56 @@ func (w *worker) fill(from, to int64) error {
 // family does the entries of w.ready and those that get ready by that.
 func (w *worker) family() error {
 	for len(w.ready) > 0 {
-		i := w.ready[len(w.ready)-1]
-		w.ready = w.ready[:len(w.ready)-1]
-		if err := w.entry(i); err != nil {
+		last := &w.ready[len(w.ready)-1]
+		e := w.ix.place(last.first)
+		if last.first, last.n = e.after, last.n-1; last.n == 0 {
+			w.ready = w.ready[:len(w.ready)-1]
+		}
+		if w.ix.t.or(e.i, hasBase)&hasBytes == 0 {
+			continue // it is due when they come
+		}
+		if err := w.entry(e); err != nil {
 			return err
 		}
-		w.done++
-		if n := len(w.ready); n > 1 && w.ix.sched.idle.Load() > 0 {
-			w.ix.sched.give(w.ready[:n/2]) // the older ones: those with the most to come
-			w.ready = append(w.ready[:0], w.ready[n/2:]...)
+		if w.ix.sched.idle.Load() > 0 {
+			w.share()
 		}
 	}
 	return nil
 }
 
-// bytes gives the bytes of an entry, until the next call.
-func (w *worker) bytes(i int32) ([]byte, error) {
-	from, to := w.ix.e.starts[i], w.ix.e.starts[i+1]
-	if from >= w.windowA && to <= w.windowA+int64(len(w.window)) {
-		return w.window[from-w.windowA : to-w.windowA], nil
+// minShared is how many entries against one base are worth to be shared.
+const minShared = 4
+
+// share gives half of what is ready to whoever waits.
+func (w *worker) share() {
+	n := len(w.ready)
+	switch {
+	case n > 1:
+		w.ix.sched.give(w.ready[:n/2]...) // the older ones: those with the most to come
+		w.ready = append(w.ready[:0], w.ready[n/2:]...)
+	case n == 1 && w.ready[0].n >= minShared:
+		all := &w.ready[0]
+		half := siblings{all.first, all.n / 2} // the later ones
+		all.n -= half.n
+		for range all.n {
+			half.first = w.ix.t.load(half.first).after
+		}
+		w.ix.sched.give(half)
 	}
-	n := to - from
+}
+
+// bytes gives the bytes of an entry, until the next call.
+func (w *worker) bytes(e place) ([]byte, error) {
+	if e.start >= w.windowA && e.end <= w.windowA+int64(len(w.window)) {
+		return w.window[e.start-w.windowA : e.end-w.windowA], nil
+	}
+	n := e.end - e.start
 	if n > w.ix.o.Cache/2 {
 		return nil, unsure("entry of %d bytes", n)
 	}
 	w.raw = sized(w.raw, n)
-	_, err := w.ix.src.Pack.ReadAt(w.raw, from)
+	_, err := w.ix.src.Pack.ReadAt(w.raw, e.start)
 	if err == io.EOF {
 		err = nil
 	}
@@ -187,22 +223,23 @@ func parseEntry(b []byte) (h header, err error) {
 }
 
 // entry resolves one entry whose base is resolved, and looks at the object.
-func (w *worker) entry(i int32) error {
-	if w.isLarge(i) {
-		return w.stream(i)
+func (w *worker) entry(e place) error {
+	w.done++
+	if e.isLarge() {
+		return w.stream(e)
 	}
-	b, err := w.bytes(i)
+	b, err := w.bytes(e)
 	if err != nil {
 		return err
 	}
-	w.ix.table.crcs[i] = crc32.ChecksumIEEE(b)
-	h, err := w.header(i, b)
+	crc := crc32.ChecksumIEEE(b)
+	h, err := w.header(e, b)
 	if err != nil {
 		return err
 	}
-	first := w.ix.cache.kids[i] // nobody else looks until this one is resolved
+	first := e.kids // nobody else looks until this one is resolved
 	if h.kind == kindBlob && first == 0 && h.size > maxHeld {
-		return w.stream(i)
+		return w.stream(e)
 	}
 	if err := w.ix.allow(h.size); err != nil {
 		return err
@@ -213,42 +250,43 @@ func (w *worker) entry(i int32) error {
 		out = w.room(first, h.size)
 		err = w.inflate(out, b[h.len:])
 	} else {
-		id := i - w.ix.e.back[i]
-		slot, data, k, err2 := w.base(id, i)
+		slot, data, is, err2 := w.base(e.i-e.back, e.i)
 		if err2 != nil {
 			return err2
 		}
-		kind, depth = k, w.ix.state[id].Load()>>depthShift+1
-		if b, err = w.bytes(i); err == nil { // finding the base may have used the buffer
+		kind, depth = byte(is>>kindShift&7), is>>depthShift+1
+		if b, err = w.bytes(e); err == nil { // finding the base may have used the buffer
 			out, err = w.apply(first, b[h.len:], data, h.size)
 		}
-		w.ix.cache.done(slot, i)
+		w.ix.cache.done(slot, e.i)
 	}
 	if err != nil {
 		return err
 	}
-	if err := w.object(i, kind, out); err != nil {
+	if err := w.object(kind, out); err != nil {
+		return err
+	}
+	if err := w.named(e, kind, crc); err != nil {
 		return err
 	}
 	if depth > maxDepth {
 		return unsure("delta chain of more than %d", maxDepth)
 	}
-	w.ix.done(i, uint32(kind)<<kindShift|depth<<depthShift)
+	w.ix.done(e.i, uint32(kind)<<kindShift|depth<<depthShift)
 	if first != 0 {
-		w.wake(i, first, out)
+		w.wake(e.i, first, out)
 	}
 	return nil
 }
 
 // header reads the beginning of an entry, which must agree with the hint.
-func (w *worker) header(i int32, b []byte) (header, error) {
+func (w *worker) header(e place, b []byte) (header, error) {
 	h, err := parseEntry(b)
 	if err != nil {
 		return h, err
 	}
-	back := w.ix.e.back[i]
-	if h.kind == entryOfsDelta != (back != 0) || back != 0 && h.back != w.ix.e.starts[i]-w.ix.e.starts[i-back] {
-		return h, unsure("entry %d has not the base that the hint says", i)
+	if h.kind == entryOfsDelta != (e.back != 0) || e.back != 0 && h.back != e.start-w.ix.e.start(e.i-e.back) {
+		return h, unsure("entry %d has not the base that the hint says", e.i)
 	}
 	return h, nil
 }
@@ -299,16 +337,13 @@ func (w *worker) apply(first int32, in, base []byte, size int64) ([]byte, error)
 	return out, asUnsure(applyDelta(out, base, ops))
 }
 
-// object hashes an object and checks it.
-func (w *worker) object(i int32, kind byte, data []byte) error {
+// object begins the hash of an object and checks it.
+func (w *worker) object(kind byte, data []byte) error {
 	if w.ix.inflated.Add(int64(len(data))) > w.ix.o.Limits.Inflated {
 		return unsure("more than %d inflated bytes", w.ix.o.Limits.Inflated)
 	}
 	w.begin(kind, int64(len(data)))
 	w.sum.Write(data)
-	if err := w.named(i, kind); err != nil {
-		return err
-	}
 	return asUnsure(w.check.check(kind, data))
 }
 
@@ -321,8 +356,8 @@ func (w *worker) begin(kind byte, size int64) {
 }
 
 // named ends the hash of an object and notes its id.
-func (w *worker) named(i int32, kind byte) error {
-	oid := w.ix.table.oid(i)
+func (w *worker) named(e place, kind byte, crc uint32) error {
+	oid := w.oid[:w.ix.o.Format.Len()]
 	if cd, ok := w.sum.(sha1cd.CollisionResistantHash); ok {
 		if _, collision := cd.CollisionResistantSum(oid[:0]); collision {
 			return unsure("SHA-1 collision")
@@ -334,36 +369,28 @@ func (w *worker) named(i int32, kind byte) error {
 	if !ok || had&isPresent != 0 {
 		return unsure("an object twice, or one that is named and missing")
 	}
+	w.ix.table.add(oid, crc, e.start)
 	return nil
 }
 
-// wake makes the deltas against a resolved entry ready whose bytes have come.
+// wake makes the deltas against a resolved entry ready.
 func (w *worker) wake(i, first int32, data []byte) {
-	c := w.ix.cache
 	left := int32(0)
-	for k := first; k != 0; k = c.after[k] {
+	for k := first; k != 0; k = w.ix.t.load(k).after {
 		left++
 	}
-	slot := c.put(i, first, left, data)
-	from := len(w.ready)
-	for k := first; k != 0; k = c.after[k] {
-		if w.ix.state[k].Or(hasBase)&hasBytes != 0 {
-			w.ready = append(w.ready, k)
-		}
-	}
-	for a, b := from, len(w.ready)-1; a < b; a, b = a+1, b-1 { // the first is done first
-		w.ready[a], w.ready[b] = w.ready[b], w.ready[a]
-	}
-	c.done(slot, 0)
+	c := w.ix.cache
+	c.done(c.put(i, first, left, data), 0)
+	w.ready = append(w.ready, siblings{first, left})
 }
 
-// base gives a resolved entry, out of the cache or by resolving it again for
-// the delta kid; it is used until cache.done.
-func (w *worker) base(id, kid int32) (slot int32, data []byte, kind byte, err error) {
+// base gives a resolved entry and its state, out of the cache or by resolving it
+// again for the delta kid; it is used until cache.done.
+func (w *worker) base(id, kid int32) (slot int32, data []byte, state uint32, err error) {
 	c := w.ix.cache
-	kind = byte(w.ix.state[id].Load() >> kindShift & 7)
+	state = w.ix.t.load(id).state
 	if slot, data, ok := c.get(id); ok {
-		return slot, data, kind, nil
+		return slot, data, state, nil
 	}
 	if data, err = w.redo(id); err != nil {
 		return 0, nil, 0, err
@@ -371,7 +398,7 @@ func (w *worker) base(id, kid int32) (slot int32, data []byte, kind byte, err er
 	kept := c.buffer(len(data))
 	copy(kept, data)
 	slot, kept = c.restore(id, kid, kept)
-	return slot, kept, kind, nil
+	return slot, kept, state, nil
 }
 
 // redo resolves an entry again that was resolved before: from the nearest base
@@ -379,7 +406,7 @@ func (w *worker) base(id, kid int32) (slot int32, data []byte, kind byte, err er
 func (w *worker) redo(id int32) ([]byte, error) {
 	w.chain = w.chain[:0]
 	var data []byte
-	for at := id; ; at -= w.ix.e.back[at] {
+	for at := id; ; {
 		if slot, held, ok := w.ix.cache.get(at); ok {
 			w.scratch[1] = append(sized(w.scratch[1], int64(len(held)))[:0], held...)
 			data = w.scratch[1]
@@ -387,12 +414,14 @@ func (w *worker) redo(id int32) ([]byte, error) {
 			break
 		}
 		w.chain = append(w.chain, at)
-		if w.ix.e.back[at] == 0 {
+		back := w.ix.t.load(at).back
+		if back == 0 {
 			break
 		}
+		at -= back
 	}
 	for k := len(w.chain) - 1; k >= 0; k-- {
-		at := w.chain[k]
+		at := w.ix.place(w.chain[k])
 		b, err := w.bytes(at)
 		if err != nil {
 			return nil, err
@@ -405,7 +434,7 @@ func (w *worker) redo(id int32) ([]byte, error) {
 			return nil, err
 		}
 		in := b[h.len:]
-		if w.ix.e.back[at] == 0 {
+		if at.back == 0 {
 			w.scratch[0] = sized(w.scratch[0], h.size)
 			if err := w.inflate(w.scratch[0], in); err != nil {
 				return nil, err
@@ -439,23 +468,19 @@ func (w *worker) reapply(in, base []byte, size int64) error {
 	return asUnsure(applyDelta(w.scratch[0], base, ops))
 }
 
-// read gives an object of a pack that is done.
-func (w *worker) read(i int32) ([]byte, error) { return w.redo(i) }
-
 // maxHeld is the size from which a blob that nothing is a delta against is
 // streamed, not held in memory.
 const maxHeld = 1 << 20
 
 // isLarge reports whether an entry is streamed without a look at its header.
-func (w *worker) isLarge(i int32) bool {
-	return w.ix.e.starts[i+1]-w.ix.e.starts[i] > maxWindow && w.ix.e.back[i] == 0 && w.ix.cache.kids[i] == 0
+func (e *place) isLarge() bool {
+	return e.end-e.start > maxWindow && e.back == 0 && e.kids == 0
 }
 
 // stream is entry of a large blob that nothing is a delta against.
-func (w *worker) stream(i int32) error {
-	from, to := w.ix.e.starts[i], w.ix.e.starts[i+1]
+func (w *worker) stream(e place) error {
 	var start [16]byte
-	if _, err := w.ix.src.Pack.ReadAt(start[:], from); err != nil {
+	if _, err := w.ix.src.Pack.ReadAt(start[:], e.start); err != nil {
 		return err
 	}
 	h, err := parseEntry(start[:])
@@ -467,7 +492,7 @@ func (w *worker) stream(i int32) error {
 	}
 	crc := crc32.NewIEEE()
 	crc.Write(start[:h.len])
-	src := &byteReader{r: io.TeeReader(io.NewSectionReader(w.ix.src.Pack, from+int64(h.len), to-from-int64(h.len)), crc)}
+	src := &byteReader{r: io.TeeReader(io.NewSectionReader(w.ix.src.Pack, e.start+int64(h.len), e.end-e.start-int64(h.len)), crc)}
 	zr, err := zlib.NewReader(src)
 	if err != nil {
 		return unsure("%w", err)
@@ -477,9 +502,8 @@ func (w *worker) stream(i int32) error {
 	if err != nil || n != h.size || src.left() > 0 {
 		return unsure("blob of %d bytes, not %d (%v)", n, h.size, err)
 	}
-	w.ix.table.crcs[i] = crc.Sum32()
-	w.ix.done(i, uint32(h.kind)<<kindShift)
-	return w.named(i, h.kind)
+	w.ix.done(e.i, uint32(h.kind)<<kindShift)
+	return w.named(e, h.kind, crc.Sum32())
 }
 
 // A byteReader is a buffer that flate takes no more from than it needs.
