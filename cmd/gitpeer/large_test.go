@@ -27,7 +27,7 @@ const maxNodeMB = 192
 // takes more memory than one of few, and the clone has git's own index.
 func TestLarge(t *testing.T) {
 	bootstrap := startTestnet(t)
-	alice, bob := newSoaker(t, "alice", bootstrap), newSoaker(t, "bob", bootstrap)
+	alice, bob := newActor(t, "alice", bootstrap), newActor(t, "bob", bootstrap)
 	alice.must("git", "init", "-q", "--bare", "-b", "main", "large.git")
 	load := alice.command("git", "-C", "large.git", "fast-import", "--quiet")
 	in, err := load.StdinPipe()
@@ -66,7 +66,7 @@ func TestLarge(t *testing.T) {
 }
 
 // small checks the memory that a person's node has taken at most.
-func (s *soaker) small(t *testing.T, what string) {
+func (s *actor) small(t *testing.T, what string) {
 	t.Helper()
 	pid, err := os.ReadFile(filepath.Join(s.dir, "home", "lock"))
 	if err != nil {
