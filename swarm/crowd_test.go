@@ -116,3 +116,21 @@ func TestPeerExchange(t *testing.T) {
 		time.Sleep(10 * time.Second)
 	})
 }
+
+// An origin that learns from the DHT who reads does not call who has called: one of two connections is
+// dropped, perhaps that which has come up to speed.
+func TestConnectedIsNotCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newReaders(t, 1)
+		go func() {
+			time.Sleep(time.Second)
+			if n := c.origin.AddPeers(c.info.InfoHash(), addrs(c.nodes...)); n != 1 {
+				t.Errorf("%d addresses were new, want 1", n)
+			}
+		}()
+		c.fetch(t)
+		if n := c.host.dials.Load(); n != 0 {
+			t.Errorf("the origin called the reader %d times", n)
+		}
+	})
+}

@@ -52,12 +52,21 @@ func dialable(a netip.AddrPort) bool {
 	return a.Port() != 0 && ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip.Zone() == ""
 }
 
-// dial connects a torrent to addresses, except to ourselves and to whom is kept away.
+// dial connects a torrent to addresses, except to ourselves, to whom is kept away, and to whom there is a
+// connection: of two, either end may drop the one that has come up to speed.
 func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 	now := time.Now()
+	connected := make(map[netip.AddrPort]bool)
+	n.mu.Lock()
+	for _, p := range n.conns {
+		if p.entry == e {
+			connected[p.dial] = true
+		}
+	}
+	n.mu.Unlock()
 	var infos []torrent.PeerInfo
 	for _, a := range peers {
-		if keys := keysOf(a, [20]byte{}); !n.isSelf(a) && !n.bans.match(keys, now) && !e.suspended.match(keys, now) {
+		if keys := keysOf(a, [20]byte{}); !connected[a] && !n.isSelf(a) && !n.bans.match(keys, now) && !e.suspended.match(keys, now) {
 			infos = append(infos, torrent.PeerInfo{Addr: peerAddr{a}, Source: torrent.PeerSourceDirect})
 		}
 	}
@@ -67,17 +76,7 @@ func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 }
 
 // redial tries the known peers that are not connected.
-func (n *Node) redial(e *entry) {
-	n.mu.Lock()
-	missing := maps.Clone(e.known)
-	for _, p := range n.conns {
-		if p.entry == e {
-			delete(missing, p.dial)
-		}
-	}
-	n.mu.Unlock()
-	n.dial(e, slices.Collect(maps.Keys(missing)))
-}
+func (n *Node) redial(e *entry) { n.dial(e, n.knownPeers(e)) }
 
 func (n *Node) knownPeers(e *entry) []netip.AddrPort {
 	n.mu.Lock()

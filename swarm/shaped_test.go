@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -35,6 +36,7 @@ type shapedHost struct {
 	accepts chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
+	dials   atomic.Int32 // of others
 }
 
 // shapedLink is a queue of chunks.
@@ -123,6 +125,9 @@ func (h *shapedHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	a, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, err
+	}
+	if a != h.addr {
+		h.dials.Add(1)
 	}
 	h.net.mu.Lock()
 	to := h.net.hosts[a]

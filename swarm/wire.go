@@ -49,6 +49,7 @@ type peerConn struct {
 	handshakes   int
 	holepunches  int
 	punches      bool // it has ut_holepunch
+	pipeline     pipeline
 	answered     int  // metadata requests
 	met          bool // its DHT node
 	metadata     metadataPeer
@@ -138,18 +139,7 @@ func (n *Node) onBlock(ev torrent.PeerMessageEvent) {
 	if p := n.peerConn(c); p != nil && p.entry != nil {
 		m := ev.Message
 		p.entry.store.blame.received(int(m.Index), int(m.Begin/blockLength), p, m.Piece)
-	}
-}
-
-// onRequest and onRequestEnd are called by the library for each block that it asks for, and when it
-// no longer waits for it.
-func (n *Node) onRequest(ev torrent.PeerRequestEvent) { n.countRequest(ev, 1) }
-
-func (n *Node) onRequestEnd(ev torrent.PeerRequestEvent) { n.countRequest(ev, -1) }
-
-func (n *Node) countRequest(ev torrent.PeerRequestEvent, d int64) {
-	if e := n.entry(infoHashOf(ev.Peer.Torrent())); e != nil {
-		e.requests.Add(d)
+		p.pace(m)
 	}
 }
 
@@ -181,8 +171,10 @@ func (p *peerConn) judgeMessage(m *pp.Message) messageVerdict {
 	case pp.Port:
 		p.node.meet(p, m.Port)
 		return drop
+	case pp.Suggest:
+		return p.judgeSuggestion(m)
 	default:
-		// Suggest, allowed fast: not used. Hashes, hash request, hash reject: version 2.
+		// Allowed fast: not used. Hashes, hash request, hash reject: version 2.
 		return drop
 	}
 }
@@ -197,7 +189,7 @@ func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
 			return hangUp
 		}
 		p.entry.superseed.have(p, info, []int{int(m.Index)}, time.Now())
-		return pass
+		return p.judgeHave(m)
 	}
 	if p.availability {
 		return drop
@@ -210,6 +202,7 @@ func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
 			pieces = info.Pieces()
 		}
 		p.entry.superseed.haveAll(p, pieces)
+		p.hear(m, slices.Repeat([]bool{true}, pieces))
 	case pp.Bitfield:
 		if info != nil && !rightBitfield(m.Bitfield, info.Pieces()) {
 			return hangUp
@@ -224,6 +217,7 @@ func (p *peerConn) judgeAvailability(m *pp.Message) messageVerdict {
 			}
 		}
 		p.entry.superseed.have(p, info, have, time.Now())
+		p.hear(m, m.Bitfield)
 	}
 	return pass
 }
@@ -318,7 +312,7 @@ func (p *peerConn) judgeHandshake(m *pp.Message) messageVerdict {
 	out := extendedHandshake{
 		M:       make(map[string]int),
 		Version: printable(in.Version),
-		Reqq:    max(0, min(in.Reqq, maxOutstanding)),
+		Reqq:    p.pipeline.accepts(in.Reqq),
 	}
 	if in.Encryption == 1 {
 		out.Encryption = 1

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,11 +24,13 @@ type wire struct {
 	node   *Node
 	once   sync.Once
 	closed chan struct{}
+	in     incoming
 
 	turn   chan struct{} // holds a token while somebody writes, or looks at what follows
 	mode   wireMode
 	head   []byte // begin of the handshake or of the current message, as far as it is looked at
 	rest   int64  // bytes of the current message that are still to come
+	hidden bool   // they are a bitfield that is not to be seen
 	blocks []writtenBlock
 
 	// Of a reader that sees only some pieces.
@@ -56,7 +59,6 @@ type writtenBlock struct {
 
 const (
 	handshakeBytes = 68
-	plainHandshake = "\x13BitTorrent protocol"
 	// showInterval is how often a reader is looked at that sees only some pieces.
 	showInterval = 250 * time.Millisecond
 )
@@ -158,8 +160,8 @@ func (w *wire) Write(b []byte) (int, error) {
 
 // look follows what is written and returns what is to be written instead, of the same length.
 func (w *wire) look(b []byte) []byte {
-	if w.mode == wireHiding {
-		b = append([]byte(nil), b...) // the caller's bytes must not change
+	if w.mode == wireHiding || w.hidden {
+		b = slices.Clone(b) // the caller's bytes must not change
 	}
 	for rest := b; len(rest) > 0 && w.mode != wireRaw; {
 		if w.mode == wireHandshake {
@@ -172,7 +174,11 @@ func (w *wire) look(b []byte) []byte {
 		}
 		if w.rest > 0 {
 			n := min(w.rest, int64(len(rest)))
+			if w.hidden {
+				clear(rest[:n])
+			}
 			w.rest, rest = w.rest-n, rest[n:]
+			w.hidden = w.hidden && w.rest > 0
 			continue
 		}
 		rest = w.message(rest)
@@ -184,9 +190,9 @@ func (w *wire) look(b []byte) []byte {
 func (w *wire) handshake(b []byte) []byte {
 	n := min(handshakeBytes-len(w.head), len(b))
 	w.head = append(w.head, b[:n]...)
-	k := min(len(w.head), len(plainHandshake))
+	k := min(len(w.head), len(protocolHeader))
 	switch {
-	case string(w.head[:k]) != plainHandshake[:k]:
+	case string(w.head[:k]) != protocolHeader[:k]:
 		w.mode = wireRaw
 	case len(w.head) == handshakeBytes:
 		w.mode = wirePlain
@@ -221,8 +227,7 @@ func (w *wire) message(b []byte) []byte {
 			b[0] = byte(pp.HaveNone)
 			w.mode = wireShowing
 		case kind == pp.Bitfield && w.mode == wireHiding:
-			clear(b[1:min(int64(len(b)), length)])
-			w.mode = wireShowing
+			w.hidden, w.mode = w.rest > 0, wireShowing
 		}
 		w.head = w.head[:0]
 	case len(w.head) == 13:
