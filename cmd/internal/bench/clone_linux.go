@@ -18,6 +18,7 @@ type site struct {
 	published     *published
 	readers       []*host
 	lab           *lab // nil if everything is on loopback
+	origin        link // with a lab
 	stop          func() error
 }
 
@@ -34,7 +35,7 @@ func (l *bench) linked(ctx context.Context, r *repository, origin link, readers 
 	if err != nil {
 		return nil, err
 	}
-	return l.newSite(ctx, r, &site{lab: lab, readers: lab.hosts[2:]}, lab.hosts[0], lab.hosts[1])
+	return l.newSite(ctx, r, &site{lab: lab, origin: origin, readers: lab.hosts[2:]}, lab.hosts[0], lab.hosts[1])
 }
 
 func (l *bench) newSite(ctx context.Context, r *repository, s *site, dht, origin *host) (*site, error) {

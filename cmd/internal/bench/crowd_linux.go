@@ -17,11 +17,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The crowd's links: an origin at home, readers at work.
+// The crowd's links: an origin at home, readers at work; and the same five times
+// slower.
 var (
 	weakOrigin = link{Up: 20 * mbit, Down: 100 * mbit}
 	goodReader = link{100 * mbit, 100 * mbit}
+	slowOrigin = link{Up: 4 * mbit, Down: 20 * mbit}
+	slowReader = link{20 * mbit, 20 * mbit}
 )
+
+// A gathering is crowds of some sizes.
+type gathering struct {
+	name           string // of the scenario
+	sizes          []int
+	origin, reader link
+}
 
 // A race is what N readers do at once.
 type race struct {
@@ -36,58 +46,62 @@ type race struct {
 // whose time is N copies over the uplink whatever happens, is measured once for
 // each N.
 func (l *bench) crowd(ctx context.Context, r *repository) error {
-	for _, n := range crowds() {
-		if err := l.crowdOf(ctx, r, n); err != nil {
+	return l.gather(ctx, r, gathering{"Crowd", crowds(), weakOrigin, goodReader})
+}
+
+// slowCrowd is the largest crowd on links five times slower, where the CPUs of one
+// machine are enough for what twenty readers do with what comes.
+func (l *bench) slowCrowd(ctx context.Context, r *repository) error {
+	sizes := crowds()
+	return l.gather(ctx, r, gathering{"SlowCrowd", sizes[len(sizes)-1:], slowOrigin, slowReader})
+}
+
+func (l *bench) gather(ctx context.Context, r *repository, g gathering) error {
+	for _, n := range g.sizes {
+		if err := l.crowdOf(ctx, r, g, n); err != nil {
 			return fmt.Errorf("%d readers: %w", n, err)
 		}
 	}
 	return nil
 }
 
-func (l *bench) crowdOf(ctx context.Context, r *repository, n int) error {
+func (l *bench) crowdOf(ctx context.Context, r *repository, g gathering, n int) error {
 	ways := []struct {
 		by     string
 		rounds int
-		run    func(context.Context, *repository, *site, config) error
+		run    func(context.Context, *repository, *site) (map[string]float64, error)
 	}{{"gitpeer", l.rounds, l.gitpeerCrowd}, {"libtorrent", l.rounds, l.libtorrentCrowd}, {"git-bitmap", min(l.rounds, 1), l.gitCrowd}}
 	var s *site
 	for round := range l.rounds {
 		for _, way := range ways {
 			c := config{"repo=" + r.Name, fmt.Sprintf("n=%d", n), "by=" + way.by}
-			if round >= way.rounds || l.has(round, "Crowd", c) {
+			if round >= way.rounds || l.has(round, g.name, c) || way.by == "libtorrent" && !hasLibtorrent(ctx) {
 				continue
 			}
 			if s == nil {
 				var err error
-				if s, err = l.crowdSite(ctx, r, n); err != nil {
+				if s, err = l.linked(ctx, r, g.origin, slices.Repeat([]link{g.reader}, n)); err != nil {
 					return err
 				}
 				defer s.stop()
 			}
-			if err := way.run(ctx, r, s, c); err != nil {
+			v, err := way.run(ctx, r, s)
+			if err != nil {
 				return err
 			}
+			l.emit(sample{g.name, c, v})
 		}
 	}
 	return nil
 }
 
-func (l *bench) crowdSite(ctx context.Context, r *repository, n int) (*site, error) {
-	return l.linked(ctx, r, weakOrigin, slices.Repeat([]link{goodReader}, n))
-}
-
-func (l *bench) gitpeerCrowd(ctx context.Context, r *repository, s *site, c config) error {
+func (l *bench) gitpeerCrowd(ctx context.Context, _ *repository, s *site) (map[string]float64, error) {
 	people, err := l.people(ctx, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer l.part(ctx, people)
-	v, err := s.run(ctx, cloneRace(s, people), nil)
-	if err != nil {
-		return err
-	}
-	l.emit(sample{"Crowd", c, v})
-	return nil
+	return s.run(ctx, cloneRace(s, people), nil)
 }
 
 // people are a new person for each of a site's readers, who trusts the publisher.
@@ -140,7 +154,7 @@ func cloneRace(s *site, people []*person) *race {
 	return game
 }
 
-func (l *bench) gitCrowd(ctx context.Context, r *repository, s *site, c config) error {
+func (l *bench) gitCrowd(ctx context.Context, r *repository, s *site) (map[string]float64, error) {
 	var commands atomic.Int64
 	game := &race{by: "git-bitmap", server: s.bitmap.process, spent: func() (time.Duration, error) {
 		time.Sleep(200 * time.Millisecond) // until the daemon has seen its children end
@@ -165,12 +179,7 @@ func (l *bench) gitCrowd(ctx context.Context, r *repository, s *site, c config) 
 			return err
 		})
 	}
-	v, err := s.run(ctx, game, nil)
-	if err != nil {
-		return err
-	}
-	l.emit(sample{"Crowd", c, v})
-	return nil
+	return s.run(ctx, game, nil)
 }
 
 // run runs a race on a site whose origin has a weak uplink, and returns what it
@@ -207,9 +216,9 @@ func (s *site) run(ctx context.Context, game *race, meanwhile func(context.Conte
 	if err := errors.Join(append(errs, others.Wait())...); err != nil {
 		return nil, err
 	}
-	v := seen.values(s.published.pack, weakOrigin.Up)
+	v := seen.values(s.published.pack, s.origin.Up)
 	v["s"] = wall.Seconds()
-	v["×copy"] = wall.Seconds() / once(s.published.pack, weakOrigin.Up).Seconds()
+	v["×copy"] = wall.Seconds() / once(s.published.pack, s.origin.Up).Seconds()
 	spent, err := game.spent()
 	if err != nil {
 		return nil, err
@@ -267,7 +276,7 @@ func (l *bench) originDies(ctx context.Context, r *repository) error {
 }
 
 func (l *bench) dieOnce(ctx context.Context, r *repository, c config, readers int) error {
-	s, err := l.crowdSite(ctx, r, readers)
+	s, err := l.linked(ctx, r, weakOrigin, slices.Repeat([]link{goodReader}, readers))
 	if err != nil {
 		return err
 	}

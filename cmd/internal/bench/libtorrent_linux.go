@@ -148,13 +148,10 @@ func (l *bench) movePack(ctx context.Context, r *repository, s *site, c config) 
 
 // libtorrentCrowd lets libtorrent move a pack to all readers, each of whom is
 // told of all others: its peer exchange would take a minute.
-func (l *bench) libtorrentCrowd(ctx context.Context, r *repository, s *site, c config) error {
-	if !hasLibtorrent(ctx) {
-		return nil
-	}
+func (l *bench) libtorrentCrowd(ctx context.Context, r *repository, s *site) (map[string]float64, error) {
 	m, err := l.move(ctx, r, s.published.person.host, "seed")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer m.end()
 	const port = 19421
@@ -188,9 +185,5 @@ func (l *bench) libtorrentCrowd(ctx context.Context, r *repository, s *site, c c
 			err = errors.Join(err, reader.end())
 		}
 	}
-	if err != nil {
-		return err
-	}
-	l.emit(sample{"Crowd", c, v})
-	return nil
+	return v, err
 }

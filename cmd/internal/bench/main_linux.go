@@ -54,7 +54,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{
-		{"Link", (*bench).link}, {"Clone", (*bench).clone}, {"LinkClone", (*bench).linkClone}, {"Crowd", (*bench).crowd},
+		{"Link", (*bench).link}, {"Clone", (*bench).clone}, {"LinkClone", (*bench).linkClone}, {"Crowd", (*bench).crowd}, {"SlowCrowd", (*bench).slowCrowd},
 		{"OriginDies", (*bench).originDies}, {"Fetch", (*bench).fetch}, {"Publish", (*bench).publish},
 		{"Memory", (*bench).memory}, {"Profile", (*bench).profile},
 	}
