@@ -40,7 +40,7 @@ type DHTConfig struct {
 	// Logger gets what happens below; nil for silence.
 	Logger *slog.Logger
 
-	// Timeout is how long a node may take to answer (1 s: almost all of the
+	// Timeout is how long a node may take to answer, where some answer at all (1 s: almost all of the
 	// Internet; each second more is one more second for every lookup that
 	// meets a dead node).
 	Timeout time.Duration
@@ -99,6 +99,8 @@ type DHT struct {
 	votes  *addrVotes
 	saved  savedTable // as loaded
 
+	patience queryPatience
+
 	stop context.CancelFunc
 	work sync.WaitGroup // goroutines of NewDHT
 
@@ -156,7 +158,7 @@ func (d *DHT) serverConfig() *dht.ServerConfig {
 		OnQuery:          repairQuery,
 		SendLimiter:      rate.NewLimiter(rate.Limit(d.cfg.SendRate), 4*d.cfg.SendRate),
 		WaitToReply:      true,
-		QueryResendDelay: func() time.Duration { return d.cfg.Timeout },
+		QueryResendDelay: func() time.Duration { return d.patience.of(d.cfg.Timeout, time.Now()) },
 		Logger:           log.Default.FilterLevel(log.Critical),
 	}
 }
@@ -234,7 +236,7 @@ func (d *DHT) Holding(target announce.Target) (seq int64, value []byte, ok bool)
 }
 
 // Close saves the table, closes the socket and waits until the node has
-// stopped: at most cfg.Timeout.
+// stopped: at most four times cfg.Timeout.
 func (d *DHT) Close() error {
 	d.mu.Lock()
 	closed := d.closed

@@ -110,7 +110,12 @@ const (
 // walk goes from start towards target, asking each node with ask, until the
 // count closest nodes it has heard of have answered or timed out. All that ask
 // started has returned when it returns.
-func (d *DHT) walk(ctx context.Context, target NodeID, count int, start []contact, ask askFunc) found {
+func (d *DHT) walk(ctx context.Context, target NodeID, count int, start []contact, ask askFunc) (f found) {
+	defer func(caller context.Context) {
+		if caller.Err() == nil {
+			d.patience.walked(f, time.Now())
+		}
+	}(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	w := &walk{
 		self: d.saved.id, target: target, count: count, ask: ask,

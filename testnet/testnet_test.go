@@ -318,6 +318,29 @@ func TestNobodyAnswers(t *testing.T) {
 	})
 }
 
+// Where all answers take longer than a query waits, a node waits longer.
+func TestSlowLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := testnet.New(t, testnet.Options{Nodes: 20, Latency: 1500 * time.Millisecond})
+		d, err := net.TryJoin(t.Context())
+		if err != nil {
+			t.Fatalf("TryJoin: %v", err)
+		}
+		l, err := d.Lookup(t.Context(), signer().ID(), salt)
+		if err != nil && !errors.Is(err, announce.ErrNoNodes) {
+			t.Fatal(err)
+		}
+		for range 2 { // as announce repeats it
+			if err != nil {
+				l, err = d.Lookup(t.Context(), signer().ID(), salt)
+			}
+		}
+		if err != nil || l.Answered < 8 {
+			t.Errorf("Lookup = %+v, %v, want it answered", l, err)
+		}
+	})
+}
+
 func TestLookupStopsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testnet.New(t, testnet.Options{Nodes: 40, Latency: 100 * time.Millisecond})
