@@ -267,6 +267,9 @@ func (d *Download) start(ctx context.Context) error {
 			t.DownloadAll()
 		}
 	})
+	if len(d.info.bytes) <= smallInfo {
+		d.node.wakeWriters(d.entry)
+	}
 	d.node.hangUpLiars(d.entry, d.info)
 	if d.entry.store.missing() == 0 {
 		d.complete()

@@ -113,9 +113,7 @@ func (n *Node) retryMetadata(e *entry) {
 //     cancellation is acknowledged they are not either. If nothing is requested of anybody,
 //     forbidding the download and allowing it again makes each connection look what is missing.
 func (n *Node) nudge(e *entry) {
-	for _, p := range n.peersOf(e) {
-		go p.requestMetadata(0)
-	}
+	n.wakeWriters(e)
 	if e.requests.Load() == 0 {
 		e.with(func(t *torrent.Torrent) {
 			t.DisallowDataDownload()
@@ -123,6 +121,18 @@ func (n *Node) nudge(e *entry) {
 		})
 	}
 }
+
+// wakeWriters sends each peer of a torrent something that it answers. The first requests for data are
+// often what a writer does not hear of: they follow at once on other news, while it waits for the
+// library's lock. So where an answer is short it is asked for then, too, and not only by nudge.
+func (n *Node) wakeWriters(e *entry) {
+	for _, p := range n.peersOf(e) {
+		go p.requestMetadata(0)
+	}
+}
+
+// smallInfo is up to how many bytes of metadata are such an answer: those of a torrent of some pieces.
+const smallInfo = 256
 
 // peerAddr is a net.Addr whose string the library can parse.
 type peerAddr struct{ netip.AddrPort }

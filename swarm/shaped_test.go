@@ -113,9 +113,22 @@ func (h *shapedHost) Accept() (net.Conn, error) {
 
 func (h *shapedHost) Addr() net.Addr { return net.TCPAddrFromAddrPort(h.addr) }
 
+// Close also ends the connections that nobody has accepted.
 func (h *shapedHost) Close() error {
 	h.once.Do(func() { close(h.closed) })
+	h.refuse()
 	return nil
+}
+
+func (h *shapedHost) refuse() {
+	for {
+		select {
+		case c := <-h.accepts:
+			c.Close()
+		default:
+			return
+		}
+	}
 }
 
 func (h *shapedHost) DialerNetwork() string { return "tcp4" }
@@ -147,6 +160,11 @@ func (h *shapedHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	case to.accepts <- &shapedConn{in: there, out: back, local: to.addr, remote: netip.AddrPortFrom(h.addr.Addr(), port)}:
 	case <-to.closed:
 		return nil, errors.New("connection refused")
+	}
+	select {
+	case <-to.closed:
+		to.refuse()
+	default:
 	}
 	return &shapedConn{in: back, out: there, local: h.addr, remote: a}, nil
 }
