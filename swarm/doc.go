@@ -6,9 +6,10 @@
 //
 // A [Node] has one TCP and one UDP port. It serves what it is given with [Node.Seed] from an
 // [io.ReaderAt], wherever the bytes lie, and brings in a torrent with [Node.Fetch] as a stream of
-// verified bytes that follows the download. Who knows peers says so with [Node.AddPeers]; besides,
-// each torrent is looked up and announced in the DHT under its infohash, where clients of others
-// look. No tracker is asked. [Magnet] and [Info.TorrentFile] name a torrent to other clients.
+// verified bytes that follows the download. Who knows peers says so in the request or with
+// [Node.AddPeers]; besides, each torrent is announced in the DHT under its infohash, where clients
+// of others look, at once or, if others have it too, within [AnnounceLater]. A download that has
+// peers is looked up there only if it takes longer than 1.5 s. No tracker is asked. [Magnet] and [Info.TorrentFile] name a torrent to other clients.
 //
 // A torrent of gitpeer is described by an [Info]: one file, version 1, four keys, canonically
 // encoded. A [Hasher] makes it in one pass over a stream of unknown length.
@@ -46,6 +47,8 @@
 //     the peers at the same target, and collects all answers. With 50 nodes and
 //     35 ms between them it asks 25 and takes 0.2 s; a dead node on the way
 //     costs 0.4 s of one of 12 places, and at the end up to a second.
+//     [Records] asks for the item alone, and [DHT.FindPeers] for the peers of
+//     a torrent, of the 8 nearest nodes.
 //   - Store puts an item on the nodes that the walk found nearest, 20 of them,
 //     and says for each what became of it.
 //   - Announce announces an explicit port; implied_port would tell the DHT's.

@@ -33,6 +33,13 @@
 // write-ahead log of one file: once gitpeer/accepting is durable the new state
 // is the state, and opening a mirror finishes what a killed node began.
 //
+// # Fetches
+//
+// A fetch looks the record up in the DHT, together with the peers at the
+// rendezvous if it has met none there within 20 minutes, and asks the DHT for
+// nothing else if the peers it knows have the snapshot and the packs. What it
+// brought is announced later, and the record is put again in its turn.
+//
 // # Quorum
 //
 // Where a rule asks for several publishers, a fetch asks the others too, each
