@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"hash"
 	"io"
-	"iter"
 	"slices"
 	"sync"
 )
@@ -18,6 +17,15 @@ import (
 type idxTable struct {
 	width  int // of an object id, in bytes
 	shards [idShards]idxShard
+
+	sorting sync.Mutex // taken after that of a shard
+	keys    []idxKey   // of the shard that is sorted
+}
+
+// An idxKey is the beginning of a record, and where it is.
+type idxKey struct {
+	first uint64
+	at    int
 }
 
 // idShards is how many parts a table has: by the first bits of an object's id,
@@ -57,7 +65,7 @@ func (t *idxTable) add(oid []byte, crc uint32, start int64) {
 	defer s.mu.Unlock()
 	s.fan[oid[0]%(256/idShards)]++
 	if len(s.buf) == cap(s.buf) {
-		must(s.spill())
+		must(t.spill(s))
 	}
 	s.buf = append(s.buf, oid...)
 	s.buf = binary.BigEndian.AppendUint32(s.buf, crc)
@@ -66,11 +74,9 @@ func (t *idxTable) add(oid []byte, crc uint32, start int64) {
 }
 
 // spill makes a run of what is in memory.
-func (s *idxShard) spill() error {
+func (t *idxTable) spill(s *idxShard) error {
 	err := s.runs.add(func(w *bufio.Writer) error {
-		for rec := range inOrder(s.buf, s.runs.width) {
-			w.Write(rec)
-		}
+		t.inOrder(s.buf, func(rec []byte) { w.Write(rec) })
 		return nil
 	})
 	s.buf = s.buf[:0]
@@ -78,47 +84,42 @@ func (s *idxShard) spill() error {
 }
 
 // inOrder gives records that lie one after the other in order.
-func inOrder(buf []byte, width int) iter.Seq[[]byte] {
-	type key struct {
-		first uint64
-		at    int
+func (t *idxTable) inOrder(buf []byte, yield func(rec []byte)) {
+	t.sorting.Lock()
+	defer t.sorting.Unlock()
+	keys := t.keys[:0]
+	for at := 0; at < len(buf); at += t.record() {
+		keys = append(keys, idxKey{binary.BigEndian.Uint64(buf[at:]), at})
 	}
-	keys := make([]key, 0, len(buf)/width)
-	for at := 0; at < len(buf); at += width {
-		keys = append(keys, key{binary.BigEndian.Uint64(buf[at:]), at})
-	}
-	slices.SortFunc(keys, func(a, b key) int {
+	slices.SortFunc(keys, func(a, b idxKey) int {
 		if a.first != b.first {
 			return cmp.Compare(a.first, b.first)
 		}
-		return bytes.Compare(buf[a.at:][:width], buf[b.at:][:width])
+		return bytes.Compare(buf[a.at:][:t.record()], buf[b.at:][:t.record()])
 	})
-	return func(yield func([]byte) bool) {
-		for _, k := range keys {
-			if !yield(buf[k.at:][:width]) {
-				return
-			}
-		}
+	for _, k := range keys {
+		yield(buf[k.at:][:t.record()])
 	}
+	t.keys = keys
 }
 
 // sort prepares the table for each: all was added.
 func (t *idxTable) sort() error {
+	var spare []byte
 	for i := range t.shards {
 		s := &t.shards[i]
 		if len(s.runs.parts) > 0 {
-			if err := s.spill(); err != nil {
+			if err := t.spill(s); err != nil {
 				return err
 			}
 			s.buf = nil
 			continue
 		}
-		sorted := make([]byte, 0, len(s.buf))
-		for rec := range inOrder(s.buf, t.record()) {
-			sorted = append(sorted, rec...)
-		}
-		s.buf = sorted
+		spare = slices.Grow(spare[:0], len(s.buf))
+		t.inOrder(s.buf, func(rec []byte) { spare = append(spare, rec...) })
+		s.buf, spare = spare, s.buf
 	}
+	t.keys = nil
 	return nil
 }
 

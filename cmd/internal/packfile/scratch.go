@@ -23,8 +23,7 @@ type Scratch struct {
 	open func() (scratchFile, error) // of tests
 }
 
-// DefaultEntries is 32 MB in memory. Many a pack has less, and for others the disk
-// takes hardly any time: four times as many cost a few per cent.
+// DefaultEntries is 32 MB in memory. Most packs have less.
 const DefaultEntries = 1 << 19
 
 type scratchFile interface {
@@ -110,7 +109,7 @@ func (r *runs) add(fill func(w *bufio.Writer) error) error {
 		from = r.parts[n-1].to
 	}
 	at := io.NewOffsetWriter(r.file, from)
-	w := bufio.NewWriterSize(at, 64<<10)
+	w := bufio.NewWriterSize(at, 16<<10)
 	if err := fill(w); err != nil {
 		return err
 	}
@@ -129,7 +128,7 @@ const mergeBuffers = 4 << 20
 func (r *runs) merge(yield func(rec []byte) error) error {
 	var h cursors
 	for _, p := range r.parts {
-		size := min(mergeBuffers/len(r.parts), 64<<10)
+		size := min(mergeBuffers/len(r.parts), 16<<10)
 		c := &cursor{left: (p.to - p.from) / int64(r.width), rec: make([]byte, r.width)}
 		c.in = bufio.NewReaderSize(io.NewSectionReader(r.file, p.from, p.to-p.from), size)
 		if err := c.next(); err != nil {

@@ -200,13 +200,31 @@ func TestLinks(t *testing.T) {
 				t.Errorf("room for %d of %d, %s: %v", c.room, c.objects, fault, err)
 			}
 			for i := range l.shards {
-				if n := len(l.shards[i].runs.parts); n > maxLinkRuns+1 {
+				if n := len(l.shards[i].runs.parts); n > 17 {
 					t.Errorf("room for %d of %d: %d runs", c.room, c.objects, n)
 				}
 			}
 			l.close()
 		}
 	}
+}
+
+// Who names ever more objects is noticed before the end, though few of them are in
+// memory at a time: the disk is not theirs to fill.
+func TestLinksWithoutEnd(t *testing.T) {
+	const objects = 1000
+	l := newLinks(crowded(t), objects)
+	defer l.close()
+	for k := range 10 * objects {
+		oid := sha1.Sum(binary.BigEndian.AppendUint32(nil, uint32(k)))
+		if _, ok := l.add(l.fingerprint(oid[:], kindBlob), isNamed); !ok {
+			if k < objects {
+				t.Errorf("%d objects are too many, of %d", k+1, objects)
+			}
+			return
+		}
+	}
+	t.Errorf("a pack of %d objects may name %d", objects, 10*objects)
 }
 
 // A table on the disk is the same as one in memory, whoever uses it.
@@ -368,4 +386,20 @@ func throughDisk(t *testing.T, d *disk, pack, want []byte) error {
 		t.Errorf("operation %d fails: the index is not git's", d.fail)
 	}
 	return nil
+}
+
+// The tables' file fails while bytes are reported: whoever reports them need not
+// know, and the index ends.
+func TestScratchFailsOnArrival(t *testing.T) {
+	pack := wide(2000)
+	d := &disk{dir: t.TempDir(), err: syscall.EIO}
+	e := entriesIn(t, pack, d.scratch())
+	src := Source{Pack: bytes.NewReader(pack), Follow: func(_ context.Context, ready func(off, n int64)) error {
+		d.fail = d.ops.Load() + 1
+		ready(0, int64(len(pack)))
+		return nil
+	}}
+	if _, err := NewIndex(t.Context(), src, e, optionsOf(pack, refs.SHA1)); !errors.Is(err, syscall.EIO) {
+		t.Errorf("NewIndex = %v, want EIO", err)
+	}
 }
