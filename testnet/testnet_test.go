@@ -213,6 +213,9 @@ func TestRecordsAlone(t *testing.T) {
 		if got, want := holders(alone), holders(both); got != want || want < 18 {
 			t.Errorf("%d nodes gave the item, %d do when they are asked for peers too", got, want)
 		}
+		if l, err := reader.FindPeers(t.Context(), target()); err != nil || len(l.Closest) != 8 || len(l.Peers) != 1 {
+			t.Errorf("FindPeers ends at %d nodes with peers %v, %v; want 8 and one", len(l.Closest), l.Peers, err)
+		}
 		if len(both.Peers) != 1 || len(alone.Peers) != 0 || alone.Closest[0].PeersToken != "" {
 			t.Errorf("peers %v, and %v where nobody was asked for them", both.Peers, alone.Peers)
 		}
