@@ -171,3 +171,32 @@ func sameButHave(got, want []byte, piece byte) error {
 	}
 	return fmt.Errorf("written %x, want %x and the message %x", got, want, have)
 }
+
+// Whatever a peer sends, in whatever parts, the library reads that, and suggestions besides.
+func FuzzWire(f *testing.F) {
+	f.Add(append(greeting(refs.InfoHash{1}), "\x00\x00\x00\x00\x00\x00\x00\x01\x00\xff\xff\xff\xff\x07"...), uint64(1))
+	f.Add([]byte(suggestion), uint64(2))
+	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
+		rnd := rand.New(rand.NewPCG(seed, 3))
+		w := (&Node{}).newWire(&pieceConn{rnd: rnd, in: bytes.Clone(in)})
+		var got []byte
+		for b := make([]byte, 64); ; {
+			if rnd.IntN(2) == 0 {
+				w.nudge()
+			}
+			given := w.in.given
+			n, err := w.Read(b)
+			if w.in.given == given {
+				got = append(got, b[:n]...)
+			} else if string(b[:n]) != suggestion {
+				t.Fatalf("%x is no suggestion", b[:n])
+			}
+			if err == io.EOF {
+				break
+			}
+		}
+		if !bytes.Equal(got, in) {
+			t.Fatalf("read %x, want %x", got, in)
+		}
+	})
+}
