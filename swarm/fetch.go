@@ -375,7 +375,7 @@ func (d *Download) Close() error {
 // Read implements [io.Reader]. It waits for the piece at the current position.
 func (d *Download) Read(b []byte) (int, error) {
 	if d.pos >= d.info.length {
-		return 0, io.EOF
+		return 0, d.end()
 	}
 	if len(b) == 0 {
 		return 0, nil
@@ -393,6 +393,20 @@ func (d *Download) Read(b []byte) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// end waits until the download is a seed, so that what follows its end does not find it at work, and
+// returns io.EOF.
+func (d *Download) end() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !d.done && d.err == nil {
+		d.changed.Wait()
+	}
+	if d.done {
+		return io.EOF
+	}
+	return d.err
 }
 
 // await waits until a piece is verified.
