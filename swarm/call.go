@@ -165,7 +165,7 @@ func (n *Node) callReaders(ctx context.Context, k *call) {
 		return
 	}
 	if e := n.entry(k.hash); e != nil {
-		n.dial(e, n.strangers(e, peers))
+		n.dial(e, peers)
 	}
 }
 

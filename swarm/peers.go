@@ -56,6 +56,19 @@ func dialable(a netip.AddrPort) bool {
 // connection: of two, either end may drop the one that has come up to speed.
 func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 	now := time.Now()
+	var infos []torrent.PeerInfo
+	for _, a := range n.strangers(e, peers) {
+		if keys := keysOf(a, [20]byte{}); !n.isSelf(a) && !n.bans.match(keys, now) && !e.suspended.match(keys, now) {
+			infos = append(infos, torrent.PeerInfo{Addr: peerAddr{a}, Source: torrent.PeerSourceDirect})
+		}
+	}
+	if len(infos) > 0 {
+		e.with(func(t *torrent.Torrent) { t.AddPeers(infos) })
+	}
+}
+
+// strangers returns those of some addresses to which there is no connection.
+func (n *Node) strangers(e *entry, peers []netip.AddrPort) (unknown []netip.AddrPort) {
 	connected := make(map[netip.AddrPort]bool)
 	n.mu.Lock()
 	for _, p := range n.conns {
@@ -64,15 +77,12 @@ func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 		}
 	}
 	n.mu.Unlock()
-	var infos []torrent.PeerInfo
 	for _, a := range peers {
-		if keys := keysOf(a, [20]byte{}); !connected[a] && !n.isSelf(a) && !n.bans.match(keys, now) && !e.suspended.match(keys, now) {
-			infos = append(infos, torrent.PeerInfo{Addr: peerAddr{a}, Source: torrent.PeerSourceDirect})
+		if !connected[a] {
+			unknown = append(unknown, a)
 		}
 	}
-	if len(infos) > 0 {
-		e.with(func(t *torrent.Torrent) { t.AddPeers(infos) })
-	}
+	return unknown
 }
 
 // redial tries the known peers that are not connected.

@@ -110,27 +110,9 @@ func (p *peerConn) judgePex(payload []byte) messageVerdict {
 	}
 	p.node.mu.Unlock()
 	// Two that dial each other at the same moment may both give up, so that moment is random.
-	time.AfterFunc(rand.N(gossipJitter), func() { p.node.dial(p.entry, p.node.strangers(p.entry, peers)) })
+	time.AfterFunc(rand.N(gossipJitter), func() { p.node.dial(p.entry, peers) })
 	if rest {
 		return drop
 	}
 	return pass
-}
-
-// strangers returns those of some addresses to which there is no connection.
-func (n *Node) strangers(e *entry, peers []netip.AddrPort) (unknown []netip.AddrPort) {
-	connected := make(map[netip.AddrPort]bool)
-	n.mu.Lock()
-	for _, p := range n.conns {
-		if p.entry == e {
-			connected[p.dial] = true
-		}
-	}
-	n.mu.Unlock()
-	for _, a := range peers {
-		if !connected[a] {
-			unknown = append(unknown, a)
-		}
-	}
-	return unknown
 }
