@@ -67,19 +67,25 @@ func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 	}
 }
 
-// strangers returns those of some addresses to which there is no connection.
+// strangers returns those of some addresses to which there is no connection, and where their hosts, if
+// there is none to them at all, were heard from.
 func (n *Node) strangers(e *entry, peers []netip.AddrPort) (unknown []netip.AddrPort) {
-	connected := make(map[netip.AddrPort]bool)
+	connected, hosts := make(map[netip.AddrPort]bool), make(map[netip.Addr]bool)
 	n.mu.Lock()
 	for _, p := range n.conns {
 		if p.entry == e {
-			connected[p.dial] = true
+			connected[p.dial], hosts[p.dial.Addr()] = true, true
 		}
 	}
 	n.mu.Unlock()
+	now := time.Now()
 	for _, a := range peers {
-		if !connected[a] {
-			unknown = append(unknown, a)
+		if connected[a] {
+			continue
+		}
+		unknown = append(unknown, a)
+		if other, ok := n.sockets.heard.from(a.Addr(), now); ok && other != a && !hosts[a.Addr()] {
+			unknown = append(unknown, other)
 		}
 	}
 	return unknown

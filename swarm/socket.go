@@ -30,6 +30,8 @@ type sockets struct {
 	tcp net.Listener
 	utp *utp.Socket // nil in tests without it
 	dht *packetQueue
+	// heard is told of the packets of the DHT: a peer that has called us asks there for a sign of life.
+	heard heard
 }
 
 // listenSockets opens both sockets. A port of 0 takes one that is free for both.
@@ -54,7 +56,7 @@ func listenSockets(addr netip.AddrPort) (*sockets, error) {
 func newSockets(tcp net.Listener, udp *net.UDPConn) (*sockets, error) {
 	s := &sockets{tcp: tcp, dht: newPacketQueue(udp)}
 	var err error
-	s.utp, err = utp.NewSocketFromPacketConn(&utpPackets{UDPConn: udp, dht: s.dht})
+	s.utp, err = utp.NewSocketFromPacketConn(&utpPackets{udp, s})
 	if err != nil {
 		tcp.Close()
 		udp.Close()
@@ -77,7 +79,7 @@ func (s *sockets) close() error {
 // utpPackets is the UDP socket as uTP sees it: without the packets of the DHT.
 type utpPackets struct {
 	*net.UDPConn
-	dht *packetQueue
+	sockets *sockets
 }
 
 func (u *utpPackets) ReadFrom(b []byte) (int, net.Addr, error) {
@@ -90,7 +92,8 @@ func (u *utpPackets) ReadFrom(b []byte) (int, net.Addr, error) {
 			// An ICMP message or a full buffer concerns one packet. uTP would close the socket.
 			continue
 		case b[0] == 'd':
-			u.dht.put(packet{append([]byte(nil), b[:n]...), from})
+			u.sockets.heard.note(from, time.Now())
+			u.sockets.dht.put(packet{append([]byte(nil), b[:n]...), from})
 		default:
 			return n, net.UDPAddrFromAddrPort(from), nil
 		}

@@ -258,6 +258,7 @@ func TestNAT(t *testing.T) {
 		{name: "publisher behind a NAT", publisher: homeNAT},
 		{name: "reader behind a NAT", reader: homeNAT},
 		{name: "reader behind a symmetric NAT", reader: symmetricNAT},
+		{name: "publisher behind a symmetric NAT", publisher: symmetricNAT},
 		{name: "both behind NATs", publisher: homeNAT, reader: homeNAT},
 		{name: "both behind NATs, one symmetric", publisher: homeNAT, reader: symmetricNAT, refused: true},
 	} {
@@ -293,7 +294,7 @@ func checkRefused(t *testing.T, out string, err error) {
 	if err == nil {
 		t.Fatal("a way was found where there is none")
 	}
-	for _, want := range []string{"nobody who has it can be reached", "203.0.113.14:" + natPort, "hint:"} {
+	for _, want := range []string{"nobody who has it can be reached", "203.0.113.15:" + natPort, "hint:"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%s\ndoes not say %q", out, want)
 		}
