@@ -26,8 +26,8 @@ const (
 	// alive after two days without republishing; with 8, after one.
 	PutNodes = 20
 
-	// StoreTimeout ends a put on all nodes: two tries of a second each, and
-	// room for a slow computer.
+	// StoreTimeout ends a put on all nodes: two tries of a second each, again with
+	// longer ones if nobody has answered, and room for a slow computer.
 	StoreTimeout = 10 * time.Second
 )
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/anacrolix/dht/v2"
 	"github.com/anacrolix/dht/v2/krpc"
@@ -20,20 +21,31 @@ const maxMessage = 128
 // writeTries: a lost write costs a copy, so it is sent again once.
 const writeTries = 2
 
-// Store implements [announce.DHT] with one put per node. It goes past the
+// Store implements [announce.DHT] with one put per node; if nobody answers, with a second one to each. It goes past the
 // library's Put, which would store the item here first, and sends no cas: many
 // nodes compare it wrongly and then refuse every later put.
 func (d *DHT) Store(ctx context.Context, nodes []announce.Node, item *announce.Item) ([]announce.Outcome, error) {
 	if err := item.Verify(); err != nil {
 		return nil, err
 	}
+	outcomes := d.putAll(ctx, nodes, item)
+	answered := func(o announce.Outcome) bool { return o.Status != announce.Silent }
+	if len(nodes) > 0 && ctx.Err() == nil && !slices.ContainsFunc(outcomes, answered) {
+		// Those who have just answered a walk do not all fall silent: their answers come late.
+		d.patience.walked(found{asked: len(nodes)}, time.Now())
+		outcomes = d.putAll(ctx, nodes, item)
+	}
+	return outcomes, ctx.Err()
+}
+
+func (d *DHT) putAll(ctx context.Context, nodes []announce.Node, item *announce.Item) []announce.Outcome {
 	outcomes := make([]announce.Outcome, len(nodes))
 	var all sync.WaitGroup
 	for i, n := range nodes {
 		all.Go(func() { outcomes[i] = d.put(ctx, n, item) })
 	}
 	all.Wait()
-	return outcomes, ctx.Err()
+	return outcomes
 }
 
 func (d *DHT) put(ctx context.Context, n announce.Node, item *announce.Item) announce.Outcome {

@@ -339,7 +339,11 @@ func TestSlowLink(t *testing.T) {
 			}
 		}
 		if err != nil || l.Answered < 8 {
-			t.Errorf("Lookup = %+v, %v, want it answered", l, err)
+			t.Fatalf("Lookup = %+v, %v, want it answered", l, err)
+		}
+		outcomes, err := d.Store(t.Context(), l.Closest, item(t, 1))
+		if err != nil || !slices.ContainsFunc(outcomes, announce.Outcome.Holds) {
+			t.Errorf("Store = %+v, %v, want it held", outcomes, err)
 		}
 	})
 }
