@@ -29,7 +29,7 @@ func (d *DHT) Store(ctx context.Context, nodes []announce.Node, item *announce.I
 		return nil, err
 	}
 	outcomes := d.putAll(ctx, nodes, item)
-	answered := func(o announce.Outcome) bool { return o.Status != announce.Silent }
+	answered := func(o announce.Outcome) bool { return o.Status != announce.Silent && o.Node.ItemToken != "" }
 	if len(nodes) > 0 && ctx.Err() == nil && !slices.ContainsFunc(outcomes, answered) {
 		// Those who have just answered a walk do not all fall silent: their answers come late.
 		d.patience.walked(found{asked: len(nodes)}, time.Now())
