@@ -261,7 +261,7 @@ func (x *transfer) whole() {
 		x.t.Errorf("the clone has main at %s, want %s", got, want)
 	}
 	left, err := filepath.Glob(x.bob.home("node", "incoming", "*"))
-	more, err2 := filepath.Glob(filepath.Join(x.bob.mirror(), "gitpeer", "incoming", "*"))
+	more, err2 := filepath.Glob(filepath.Join(x.bob.mirror(), "gitpeer", "quarantine-*"))
 	if left = append(left, more...); len(left) > 0 || err != nil || err2 != nil {
 		x.t.Errorf("left over are %q, %v, %v", left, err, err2)
 	}

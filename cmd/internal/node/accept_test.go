@@ -40,6 +40,7 @@ func signedState(t *testing.T, m *mirror, key keys.Signer, number uint64, seq in
 	if st.Note, err = refs.Sign(st.Snapshot, key); err != nil {
 		t.Fatal(err)
 	}
+	st.Compressed = refs.Compress(st.Note)
 	st.Record = &refs.Record{Number: number, Snapshot: refs.DigestOf(st.Note), Signed: time.Unix(seq, 0).UTC(), Expires: time.Unix(seq+1000, 0).UTC()}
 	value, err := st.Record.Format()
 	if err != nil {

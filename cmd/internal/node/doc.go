@@ -28,7 +28,7 @@
 //
 // A mirror is a bare git repository that is the trust boundary: its refs move
 // only after policy has passed. Beside the objects it keeps, in gitpeer/,
-// the last accepted record and snapshot byte for byte, the pins, the decision
+// the last accepted record and, compressed, snapshot byte for byte, the pins, the decision
 // log, the torrent of each pack and the quarantine. Accepting a snapshot is a
 // write-ahead log of one file: once gitpeer/accepting is durable the new state
 // is the state, and opening a mirror finishes what a killed node began.

@@ -183,7 +183,7 @@ func victim(t *testing.T, net *testnet.Network, f *forger) *person {
 func (p *person) mirrorState(a refs.Address) string {
 	p.t.Helper()
 	dir := p.home.Mirror(a)
-	out, err := exec.Command("sh", "-c", `cd "$0" 2>/dev/null || exit 0; find . -type f ! -path ./gitpeer/log | sort | xargs -r sha256sum; find . -path './gitpeer/incoming/*'`, dir).Output()
+	out, err := exec.Command("sh", "-c", `cd "$0" 2>/dev/null || exit 0; find . -type f ! -path ./gitpeer/log | sort | xargs -r sha256sum; find . -path './gitpeer/quarantine-*'`, dir).Output()
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ type quarantine struct {
 
 // newQuarantine makes an empty quarantine for the mirror.
 func (m *mirror) newQuarantine() (*quarantine, error) {
-	dir, err := os.MkdirTemp(m.path("incoming"), quarantinePrefix+"*")
+	dir, err := os.MkdirTemp(m.path(), quarantinePrefix+"*")
 	if err != nil {
 		return nil, err
 	}

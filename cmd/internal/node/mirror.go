@@ -182,7 +182,7 @@ func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
 	if err := gitcmd.Init(ctx, tmp, format); err != nil {
 		return blameDisk(tmp, err)
 	}
-	for _, name := range []string{"packs", "incoming", "snapshots"} {
+	for _, name := range []string{"packs", "snapshots"} {
 		if err := os.MkdirAll(filepath.Join(tmp, "gitpeer", name), 0o700); err != nil {
 			return err
 		}
@@ -232,12 +232,11 @@ func (m *mirror) load() error {
 	if st.Record, err = refs.ParseRecord(st.Item.Value); err != nil {
 		return fmt.Errorf("gitpeer/record: %w", err)
 	}
-	if st.Note, err = os.ReadFile(m.path("snapshot")); err != nil {
+	kept, err := m.keptSnapshot(st.Record.Number)
+	if err != nil {
 		return err
 	}
-	if st.Snapshot, err = refs.Open(st.Note, m.addr); err != nil {
-		return fmt.Errorf("gitpeer/snapshot: %w", err)
-	}
+	st.Note, st.Snapshot = kept.note, kept.snapshot
 	pins, err := os.ReadFile(m.path("pins"))
 	if err != nil {
 		return err
@@ -302,7 +301,7 @@ type acceptance struct {
 	Item       []byte     `json:"item"`
 	Note       []byte     `json:"note"`
 	Pins       []byte     `json:"pins"`
-	Quarantine string     `json:"quarantine,omitempty"` // name of the folder in gitpeer/incoming
+	Quarantine string     `json:"quarantine,omitempty"` // name of the folder in gitpeer
 	Packs      []packJSON `json:"packs,omitempty"`
 	Compressed []byte     `json:"compressed,omitempty"` // of a new snapshot
 	Attached   []byte     `json:"attached,omitempty"`   // a pack that the mirror does not hold otherwise
@@ -356,7 +355,7 @@ func (m *mirror) acceptLocked(ctx context.Context, next *state, q *quarantine, p
 	if q != nil {
 		a.Quarantine = filepath.Base(q.dir)
 		// What is to be moved must still be there after a crash.
-		for _, dir := range []string{filepath.Join(q.dir, "pack"), q.dir, m.path("incoming")} {
+		for _, dir := range []string{filepath.Join(q.dir, "pack"), q.dir, m.path()} {
 			if err := durable.Sync(dir); err != nil {
 				return err
 			}
@@ -414,7 +413,7 @@ func (m *mirror) replaceItem(ctx context.Context, item *announce.Item) error {
 func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 	var beside []durable.File // the packs
 	for _, j := range a.Packs {
-		files, err := m.movePack(filepath.Join(m.path("incoming"), a.Quarantine), j)
+		files, err := m.movePack(m.path(a.Quarantine), j)
 		if err != nil {
 			return err
 		}
@@ -439,7 +438,6 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 	for _, f := range []durable.File{
 		{Path: m.parcelPath(snapshot.Number) + attachedSuffix, Data: a.Attached},
 		{Path: m.parcelPath(snapshot.Number), Data: a.Compressed},
-		{Path: m.path("snapshot"), Data: a.Note},
 		{Path: m.path("record"), Data: a.Item},
 		{Path: m.path("pins"), Data: a.Pins},
 	} {
@@ -454,7 +452,7 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 		return err
 	}
 	if a.Quarantine != "" {
-		os.RemoveAll(filepath.Join(m.path("incoming"), a.Quarantine))
+		os.RemoveAll(m.path(a.Quarantine))
 	}
 	return durable.Sync(m.path())
 }
@@ -540,7 +538,7 @@ func (m *mirror) recover(ctx context.Context) error {
 			return err
 		}
 	}
-	left, err := filepath.Glob(filepath.Join(m.path("incoming"), quarantinePrefix+"*"))
+	left, err := filepath.Glob(m.path(quarantinePrefix + "*"))
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,9 @@ import (
 // The torrent of a snapshot carries the compressed note and, right behind it,
 // the newest pack if that is small (the package comment of refs, "Snapshot
 // torrent"). A mirror keeps the compressed note as it came, in
-// gitpeer/snapshots/<number>; the pack it reads out of its own pack file, or, if
-// it has taken another way to the snapshot, out of gitpeer/snapshots/<number>.pack.
+// gitpeer/snapshots/<number>, the accepted one nowhere else; the pack it reads
+// out of its own pack file, or, if it has taken another way to the snapshot, out
+// of gitpeer/snapshots/<number>.pack.
 
 // parcelInfo is the torrent of a snapshot; attached may be nil.
 func parcelInfo(s *refs.Snapshot, compressed []byte, attached io.Reader) (*swarm.Info, error) {
@@ -67,6 +68,34 @@ func (m *mirror) parcelPath(number uint64) string {
 	return m.path("snapshots", strconv.FormatUint(number, 10))
 }
 
+// A keptSnapshot is one of those in gitpeer/snapshots.
+type keptSnapshot struct {
+	note, compressed []byte
+	snapshot         *refs.Snapshot
+}
+
+// keptSnapshot reads a kept snapshot and checks its signature. The error is
+// fs.ErrNotExist if it is not kept.
+func (m *mirror) keptSnapshot(number uint64) (*keptSnapshot, error) {
+	path := m.parcelPath(number)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	note, compressed, rest, err := refs.Unpack(raw)
+	if err == nil && len(rest) > 0 {
+		err = errors.New("there is more behind it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	s, err := refs.Open(note, m.addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &keptSnapshot{note, compressed, s}, nil
+}
+
 // attachedSuffix names the file of an attached pack that is not the mirror's.
 const attachedSuffix = ".pack"
 
@@ -90,31 +119,20 @@ func (p *parcel) Close() error {
 // is not kept, or not whole.
 func (m *mirror) parcel(number uint64) (*parcel, error) {
 	path := m.parcelPath(number)
-	raw, err := os.ReadFile(path)
+	kept, err := m.keptSnapshot(number)
 	if err != nil {
 		return nil, err
-	}
-	note, compressed, rest, err := refs.Unpack(raw)
-	if err == nil && len(rest) > 0 {
-		err = errors.New("there is more behind it")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	s, err := refs.Open(note, m.addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	head := &lazyFile{path: path}
 	p := &parcel{ReaderAt: head, files: []*lazyFile{head}}
 	var attached io.Reader
-	if line, ok := s.Attached(); ok {
+	if line, ok := kept.snapshot.Attached(); ok {
 		at, file := m.attached(number, line)
 		p.files = append(p.files, file)
-		p.ReaderAt = &joined{head, int64(len(compressed)), at}
+		p.ReaderAt = &joined{head, int64(len(kept.compressed)), at}
 		attached = io.NewSectionReader(at, 0, line.Bytes)
 	}
-	if p.Info, err = parcelInfo(s, compressed, attached); err != nil {
+	if p.Info, err = parcelInfo(kept.snapshot, kept.compressed, attached); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil

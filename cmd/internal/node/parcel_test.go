@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -148,18 +149,30 @@ func TestSnapshotThatIsNoParcel(t *testing.T) {
 	bob.refuses(f, trust.BadPack, "no compressed snapshot")
 }
 
-// A snapshot's file that is damaged is not seeded, and stops nothing.
+// The file of an older snapshot that is damaged is not seeded, and stops nothing.
+// The accepted one is not taken for another: what is damaged is named.
 func TestDamagedParcel(t *testing.T) {
 	bob, _, url, next := acceptedOnce(t)
+	next()
+	bob.fetch(url)
 	bob.stop()
-	path := filepath.Join(bob.dir(url), "gitpeer", "snapshots", "1")
-	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
+	damage := func(number string) {
+		path := filepath.Join(bob.dir(url), "gitpeer", "snapshots", number)
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	damage("1")
 	bob.start()
 	next()
-	if got := bob.fetch(url); got.Number != 2 {
-		t.Errorf("fetch gave number %d, want 2", got.Number)
+	if got := bob.fetch(url); got.Number != 3 {
+		t.Errorf("fetch gave number %d, want 3", got.Number)
+	}
+	bob.stop()
+	damage("3")
+	_, err := openMirror(t.Context(), bob.home, mustAddress(t, url))
+	if err == nil || !strings.Contains(err.Error(), filepath.Join("snapshots", "3")) {
+		t.Errorf("a mirror whose snapshot is damaged: %v, want an error that names the file", err)
 	}
 }
 

@@ -49,7 +49,7 @@ func (p *person) dir(url string) string {
 // TestKilledWhileAccepting breaks an acceptance at each of its later steps, the
 // way a crash there would leave it, and restarts the node.
 func TestKilledWhileAccepting(t *testing.T) {
-	for _, blocked := range []string{"packs", "snapshots", "snapshot", "record", "pins"} {
+	for _, blocked := range []string{"packs", "snapshots", "record", "pins"} {
 		t.Run(blocked, func(t *testing.T) {
 			bob, work, url, next := acceptedOnce(t)
 			next()
@@ -126,7 +126,7 @@ func TestKilledBeforeAccepting(t *testing.T) {
 	bob, _, url, next := acceptedOnce(t)
 	before := bob.mirrorState(mustAddress(t, url))
 	bob.stop()
-	left := filepath.Join(bob.dir(url), "gitpeer", "incoming", quarantinePrefix+"1", "pack")
+	left := filepath.Join(bob.dir(url), "gitpeer", quarantinePrefix+"1", "pack")
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -141,14 +141,6 @@ func (w *workTree) native(have []refs.Ref) int64 {
 	return int64(len(out))
 }
 
-func bareClone(t *testing.T, w *workTree) string {
-	dir := filepath.Join(t.TempDir(), "bare.git")
-	if out, err := exec.Command("git", "clone", "-q", "--bare", "--no-local", "--template=", w.dir, dir).CombinedOutput(); err != nil {
-		t.Fatalf("git clone: %v: %s", err, out)
-	}
-	return dir
-}
-
 // usage says what takes the room in a folder: files, bytes, and bytes in blocks
 // of the disk, by folder and kind.
 func usage(t *testing.T, dir string) string {

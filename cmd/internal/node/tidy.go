@@ -131,18 +131,12 @@ func (m *mirror) needed() map[refs.InfoHash]bool {
 		needed[line.InfoHash] = true
 	}
 	for number := s.Number; number > 0 && number+keepSnapshots > s.Number; number-- {
-		raw, err := os.ReadFile(m.parcelPath(number))
+		old, err := m.keptSnapshot(number)
 		if err != nil {
 			continue
 		}
-		note, _, _, err := refs.Unpack(raw)
-		if err != nil {
-			continue
-		}
-		if old, err := refs.Open(note, m.addr); err == nil {
-			if line, ok := old.Attached(); ok {
-				needed[line.InfoHash] = true
-			}
+		if line, ok := old.snapshot.Attached(); ok {
+			needed[line.InfoHash] = true
 		}
 	}
 	return needed
