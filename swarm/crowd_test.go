@@ -17,17 +17,22 @@ type readers struct {
 	host   *shapedHost
 	origin *Node
 	nodes  []*Node
+	hosts  []*shapedHost // of nodes
 	began  time.Time
 }
 
-func newReaders(t *testing.T, n int) *readers {
+func newReaders(t *testing.T, n int) *readers { return newReadersOf(t, pseudo{3, 12 << 20}, n, 1) }
+
+// newReadersOf is newReaders of a pack, with links that are slower.
+func newReadersOf(t *testing.T, pack pseudo, n int, slower float64) *readers {
 	outlive(t)
 	net := newShapedNet(10 * time.Millisecond)
-	c := &readers{pack: pseudo{3, 12 << 20}, host: net.host(20e6, 100e6)}
+	c := &readers{pack: pack, host: net.host(20e6/slower, 100e6/slower)}
 	c.origin = c.host.node(t)
 	c.info = seed(t, c.origin, c.pack)
 	for range n {
-		c.nodes = append(c.nodes, net.host(100e6, 100e6).node(t))
+		h := net.host(100e6/slower, 100e6/slower)
+		c.nodes, c.hosts = append(c.nodes, h.node(t)), append(c.hosts, h)
 	}
 	c.began = time.Now()
 	return c
@@ -75,6 +80,44 @@ func TestCrowd(t *testing.T) {
 				t.Logf("last reader after %.2f × one copy; %.2f copies sent", ratio, copies)
 				if ratio > 1.3 || copies > 1.3 {
 					t.Errorf("last reader after %.2f × one copy, %.2f copies sent, want 1.3", ratio, copies)
+				}
+			})
+		})
+	}
+}
+
+// When everything was shown to somebody, the origin does not send it again to those who soon have it from
+// others. Of the hint of a pack, which has three pieces, it sent more than one copy for each reader.
+func TestSmallCrowd(t *testing.T) {
+	for size, most := range map[int64]float64{80 << 10: 3, 1 << 20: 1.15} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newReadersOf(t, pseudo{3, size}, 8, 5)
+				took := c.fetch(t).Seconds()
+				copies := float64(c.host.up.carried()) / float64(size)
+				t.Logf("last reader after %.2f s, one copy takes %.2f s; %.2f copies sent", took, c.oneCopy(), copies)
+				if copies > most || took > 1.2*c.oneCopy()+0.5 {
+					t.Errorf("last reader after %.2f s, one copy takes %.2f s; %.2f copies sent, want %.2f", took, c.oneCopy(), copies, most)
+				}
+			})
+		})
+	}
+}
+
+// Readers that cannot reach each other get everything from the origin; that they wait for each other costs
+// them half a second.
+func TestCrowdOfUnreachable(t *testing.T) {
+	for _, size := range []int64{80 << 10, 2 << 20} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newReadersOf(t, pseudo{3, size}, 4, 5)
+				for _, h := range c.hosts {
+					h.deaf.Store(true)
+				}
+				took, copies := c.fetch(t).Seconds(), 4*c.oneCopy()
+				t.Logf("last reader after %.3f s, the copies take %.3f s", took, copies)
+				if took > 1.1*copies+spread.Seconds()+0.5 {
+					t.Errorf("last reader after %.3f s, the copies take %.3f s", took, copies)
 				}
 			})
 		})

@@ -37,6 +37,7 @@ type shapedHost struct {
 	closed  chan struct{}
 	once    sync.Once
 	dials   atomic.Int32 // of others
+	deaf    atomic.Bool  // nobody can call it
 }
 
 // shapedLink is a queue of chunks.
@@ -151,7 +152,7 @@ func (h *shapedHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if to == nil {
+	if to == nil || to.deaf.Load() {
 		return nil, errors.New("connection refused")
 	}
 	there, back := newShapedStream(h, to), newShapedStream(to, h)

@@ -16,9 +16,10 @@ import (
 //
 //   - A reader that is alone for half a second sees everything, and so does everybody who comes
 //     when the other peers together hold a second copy.
-//   - Each reader is always shown pieces that it lacks, as many as it takes in about a second, so
-//     that the uplink is used as well as without. When all pieces were shown to somebody, those
-//     follow that nobody has yet, then the rarest ones.
+//   - Each reader is shown pieces that it lacks, as many as it takes in about a second, so that the
+//     uplink is used as well as without. When all pieces were shown to somebody, those follow that
+//     nobody has yet, then the rarest ones; but each only once those to whom it was shown have had
+//     time to get it and to pass it on, or to a reader to whom nothing comes.
 //   - A reader that does not want what it is shown, or takes none of it, soon sees everything: it
 //     reads a part, or it waits for something.
 const (
@@ -41,14 +42,23 @@ const (
 	// shown.
 	uninterested = 2 * time.Second
 	patience     = 5 * time.Second
+	// smallest is how long a torrent is of which readers see only a part: less costs little more
+	// than the wait for it.
+	smallest = 64 << 10
+	// spread is how long a piece that was shown to one reader is not shown to others, to begin with
+	// and at least; else it is longer than it nearly always takes until the reader has it.
+	spread = 500 * time.Millisecond
 )
 
 // superseed is what is known of the peers of one torrent, and which pieces each of them is shown.
 type superseed struct {
 	mu      sync.Mutex
-	holders []int // by piece: peers that have it
-	pending []int // by piece: readers that were shown it or asked for it, and lack it
-	lacked  int   // pieces without holders
+	holders []int         // by piece: peers that have it
+	pending []int         // by piece: readers that were shown it or asked for it, and lack it
+	shownAt []time.Time   // by piece: when a reader was last shown it or asked for it
+	took    time.Duration // until a reader has a piece that it was shown, on average
+	varies  time.Duration // by how much that varies
+	lacked  int           // pieces without holders
 	peers   map[*peerConn]*viewer
 }
 
@@ -88,6 +98,7 @@ func (o *superseed) grow(pieces int) {
 	}
 	o.holders = append(o.holders, slices.Repeat([]int{all}, n)...)
 	o.pending = append(o.pending, make([]int, n)...)
+	o.shownAt = append(o.shownAt, make([]time.Time, n)...)
 	if all == 0 {
 		o.lacked += n
 	}
@@ -112,7 +123,7 @@ func (o *superseed) begin(p *peerConn, info *Info, show func([]int), now time.Ti
 	defer o.mu.Unlock()
 	o.grow(info.Pieces())
 	a := o.peer(p)
-	if o.lacked == 0 {
+	if o.lacked == 0 || info.length <= smallest {
 		return false
 	}
 	a.shown, a.show, a.window = make([]bool, info.Pieces()), show, firstWindow
@@ -168,6 +179,9 @@ func (o *superseed) have(p *peerConn, info *Info, pieces []int, now time.Time) {
 	defer o.mu.Unlock()
 	a := o.peer(p)
 	for _, i := range pieces {
+		if f := a.open[i]; f != nil {
+			o.arrived(now.Sub(f.since))
+		}
 		o.gain(a, i)
 	}
 	a.moved = now
@@ -175,6 +189,16 @@ func (o *superseed) have(p *peerConn, info *Info, pieces []int, now time.Time) {
 		o.fill(a, info, now)
 	}
 }
+
+// arrived notes how long it took until a reader had a piece that it was shown.
+func (o *superseed) arrived(d time.Duration) {
+	o.varies += ((d - o.took).Abs() - o.varies) / 4
+	o.took += (d - o.took) / 8
+}
+
+// wait is how long a piece that was shown to one reader is not shown to others: as TCP waits for an answer
+// (RFC 6298), but no longer than patience, whatever readers do.
+func (o *superseed) wait() time.Duration { return min(max(o.took+4*o.varies, spread), patience) }
 
 func (o *superseed) haveAll(p *peerConn, pieces int) {
 	o.mu.Lock()
@@ -221,9 +245,15 @@ func (o *superseed) asked(p *peerConn, i int, now time.Time) {
 	if a == nil || i >= len(o.pending) || a.hasPiece(i) || a.open[i] != nil {
 		return
 	}
+	o.open(a, i, now)
+}
+
+// open notes that a reader will get a piece from us.
+func (o *superseed) open(a *viewer, i int, now time.Time) {
 	a.open[i] = &shownPiece{since: now}
 	a.waiting++
 	o.pending[i]++
+	o.shownAt[i] = now
 }
 
 func (o *superseed) interest(p *peerConn, interested bool) {
@@ -287,6 +317,7 @@ func (o *superseed) check(p *peerConn, info *Info, now time.Time) bool {
 	idle := now.Sub(a.moved)
 	alone := o.readers(info) <= 1 && now.Sub(a.began) >= company
 	if !alone && idle < patience && (a.interested || idle < uninterested) {
+		o.fill(a, info, now)
 		return true
 	}
 	a.showAll()
@@ -312,14 +343,12 @@ func (o *superseed) fill(a *viewer, info *Info, now time.Time) {
 	}
 	var fresh []int
 	for a.waiting < 2 || int64(a.waiting+1)*info.pieceLength <= a.window {
-		i := o.choose(a)
+		i := o.choose(a, now)
 		if i < 0 {
 			break
 		}
 		a.shown[i] = true
-		a.open[i] = &shownPiece{since: now}
-		a.waiting++
-		o.pending[i]++
+		o.open(a, i, now)
 		fresh = append(fresh, i)
 	}
 	if len(fresh) > 0 {
@@ -329,15 +358,21 @@ func (o *superseed) fill(a *viewer, info *Info, now time.Time) {
 
 // choose picks the next piece to show: one that nobody has, was shown or asked for, in order; then
 // one that nobody has, and of those that fewest wait for the last one, since it will be the last
-// that they get; then the rarest. It returns -1 if all were shown.
-func (o *superseed) choose(a *viewer) int {
+// that they get; then the rarest. A piece that may still come from others is left out, unless nothing
+// comes. It returns -1 if there is none.
+func (o *superseed) choose(a *viewer, now time.Time) int {
 	best := -1
+	wait := o.wait()
+	starved := now.Sub(a.moved) >= wait
 	for i, shown := range a.shown {
 		if shown || a.hasPiece(i) {
 			continue
 		}
 		if o.holders[i] == 0 && o.pending[i] == 0 {
 			return i
+		}
+		if !starved && now.Sub(o.shownAt[i]) < wait {
+			continue
 		}
 		if best < 0 || o.holders[i] < o.holders[best] ||
 			o.holders[i] == o.holders[best] && o.pending[i] <= o.pending[best] {

@@ -92,7 +92,8 @@ func TestSuperseedChooses(t *testing.T) {
 		s.asked(b, i, s.now)
 	}
 	s.asked(c, 99, s.now)
-	if got := s.choose(all); got != n-1 {
+	s.now = s.now.Add(spread)
+	if got := s.choose(all, s.now); got != n-1 {
 		t.Errorf("all are waited for by one: chosen is %d, want the last", got)
 	}
 	for i := range n {
@@ -100,7 +101,8 @@ func TestSuperseedChooses(t *testing.T) {
 			s.asked(c, i, s.now)
 		}
 	}
-	if got := s.choose(all); got != 40 {
+	s.now = s.now.Add(spread)
+	if got := s.choose(all, s.now); got != 40 {
 		t.Errorf("chosen is %d, want 40, which fewest wait for", got)
 	}
 	for i := range n {
@@ -108,7 +110,7 @@ func TestSuperseedChooses(t *testing.T) {
 			s.gain(s.peers[b], i)
 		}
 	}
-	if got := s.choose(all); got != 70 {
+	if got := s.choose(all, s.now); got != 70 {
 		t.Errorf("chosen is %d, want 70, which nobody has", got)
 	}
 	s.gain(s.peers[b], 70)
@@ -117,12 +119,73 @@ func TestSuperseedChooses(t *testing.T) {
 			s.gain(s.peers[c], i)
 		}
 	}
-	if got := s.choose(all); got != 50 {
+	if got := s.choose(all, s.now); got != 50 {
 		t.Errorf("chosen is %d, want 50, the rarest", got)
 	}
 	all.all = true
-	if got := s.choose(all); got != -1 {
+	if got := s.choose(all, s.now); got != -1 {
 		t.Errorf("for a reader that has everything %d is chosen", got)
+	}
+}
+
+// What was shown to one reader is shown to others only when that one has had time to get it and to pass
+// it on, or to one to whom nothing comes; who waits is looked at again and again.
+func TestSuperseedWaits(t *testing.T) {
+	const tick = time.Millisecond
+	s := newShownTo(t)
+	a, b := s.join(t), s.join(t)
+	n := s.info.Pieces()
+	for i := range n {
+		s.asked(b, i, s.now)
+	}
+	s.interest(a, true)
+	s.take(a, 0, 1, 2, 3)
+	s.want(t, a, "all was shown to others just now", pieces(0, 4))
+	s.now = s.now.Add(spread - tick)
+	s.check(a, s.info, s.now)
+	s.want(t, a, "not long after", pieces(0, 4))
+	s.now = s.now.Add(tick)
+	s.check(a, s.info, s.now)
+	if got := len(s.list[a]); got <= 4 {
+		t.Errorf("after a while %d pieces are shown, want more than 4", got)
+	}
+
+	// Pieces take a second until b has them: others are shown those of b that later.
+	s.now = s.now.Add(time.Second - spread)
+	s.have(b, s.info, pieces(4, 100), s.now)
+	if w := s.wait(); w < time.Second || w > 1100*time.Millisecond {
+		t.Fatalf("pieces that take a second are shown to others after %v", w)
+	}
+	x, y := s.peers[a], s.peers[b]
+	for i := range n {
+		s.shownAt[i] = s.now
+	}
+	for _, c := range []struct {
+		after, moved time.Duration // of s.now
+		shown        bool
+	}{{s.wait() - tick, s.wait() - tick, false}, {s.wait() - tick, 0, false}, {s.wait(), s.wait(), true}, {s.wait(), 0, true}} {
+		x.moved = s.now.Add(c.moved)
+		if got := s.choose(x, s.now.Add(c.after)); got >= 0 != c.shown {
+			t.Errorf("%v after all was shown, %v after something came, a reader is shown %d", c.after, c.after-c.moved, got)
+		}
+	}
+	// All was shown just now, and for as long nothing has come to b.
+	x.moved, y.moved = s.now, s.now.Add(-s.wait())
+	if i, j := s.choose(x, s.now), s.choose(y, s.now); i >= 0 || j < 0 {
+		t.Errorf("a reader to whom something comes is shown %d, one to whom nothing comes %d", i, j)
+	}
+	if s.arrived(time.Hour); s.wait() != patience {
+		t.Errorf("after a piece that took an hour others wait %v, want %v", s.wait(), patience)
+	}
+}
+
+// Of a torrent that is small everybody sees everything.
+func TestSuperseedSmall(t *testing.T) {
+	for size, part := range map[int64]bool{smallest: false, smallest + 1: true} {
+		var o superseed
+		if got := o.begin(new(peerConn), pseudo{51, size}.info(t), func([]int) {}, time.Now()); got != part {
+			t.Errorf("of %d bytes a reader sees only a part: %v, want %v", size, got, part)
+		}
 	}
 }
 
