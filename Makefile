@@ -97,7 +97,7 @@ histories:
 		$(GO) test -count 1 -timeout 0 -v -run 'TestHistories(Speed)?$$' ./trust
 
 # Against the programs of others: libtorrent, transmission, aria2 and npm's
-# bittorrent-dht (if npm is there); and through NATs, which needs root and nft. What is
+# bittorrent-dht (if npm is there); and through NATs and far away, which needs root, and nft. What is
 # missing is installed where that may be, and named otherwise.
 interop:
 	@need=; /usr/bin/python3 -c 'import libtorrent' 2>/dev/null || need="$$need python3-libtorrent"; \
@@ -105,7 +105,7 @@ interop:
 	if [ -n "$$need" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $$need; \
 		else echo "missing:$$need; their tests are skipped"; fi; fi
-	CGO_ENABLED=0 $(GO) test -tags interop -count=1 -run 'Libtorrent|NAT' -v ./testnet
+	CGO_ENABLED=0 $(GO) test -tags interop -count=1 -run 'Libtorrent|NAT|FetchTrips' -v ./testnet
 	CGO_ENABLED=0 $(GO) test -tags interop -count=1 -run Interop -v ./swarm ./cmd/internal/node
 
 # Nodes that are killed -9 at random points while they publish and fetch.

@@ -79,9 +79,12 @@ func NewLinks(links []Link) (*Links, error) {
 // Addr returns the address of a host.
 func (l *Links) Addr(host int) netip.Addr { return l.hosts[host].addr }
 
+// Space is the name of a host's namespace, for ip-netns(8).
+func (l *Links) Space(host int) string { return l.hosts[host].name }
+
 // Command returns the command line that runs a program on a host.
 func (l *Links) Command(host int, args ...string) *exec.Cmd {
-	return exec.Command("ip", append([]string{"netns", "exec", l.hosts[host].name}, args...)...)
+	return exec.Command("ip", append([]string{"netns", "exec", l.Space(host)}, args...)...)
 }
 
 // Sent returns the bytes that a host has sent, with all headers from IP on.

@@ -51,13 +51,19 @@ func newNATLab(t *testing.T) *natLab {
 	l := &natLab{t: t, dir: t.TempDir()}
 	l.wan = l.space("wan")
 	l.must(nil, "", "ip", "netns", "exec", l.wan, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+	l.build()
+	l.startDHT(12)
+	return l
+}
+
+// build makes the programs.
+func (l *natLab) build() {
+	l.t.Helper()
 	build := exec.Command("go", "build", "-o", l.dir, "github.com/gitpeer/gitpeer/cmd/gitpeer", "github.com/gitpeer/gitpeer/cmd/git-remote-gitpeer")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building gitpeer: %v\n%s", err, out)
+		l.t.Fatalf("building gitpeer: %v\n%s", err, out)
 	}
-	l.startDHT(12)
-	return l
 }
 
 // startDHT makes one host with many addresses: no address is trusted with more than one copy.
@@ -190,13 +196,18 @@ func (l *natLab) person(space string) *natPerson {
 }
 
 func (p *natPerson) run(program string, args ...string) (string, error) {
+	return runNAT(nil, "", "ip", p.line(program, args...)...)
+}
+
+// line is what ip runs a program with.
+func (p *natPerson) line(program string, args ...string) []string {
 	env := []string{
 		"HOME=" + p.home, "GITPEER_HOME=" + filepath.Join(p.home, "gitpeer"), "GITPEER_BOOTSTRAP=" + p.lab.bootstrap,
 		"GITPEER_LISTEN=0.0.0.0:" + natPort, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",
 		"PATH=" + p.lab.dir + string(os.PathListSeparator) + os.Getenv("PATH"),
 	}
 	line := append([]string{"netns", "exec", p.space, "env"}, env...)
-	return runNAT(nil, "", "ip", append(append(line, program), args...)...)
+	return append(append(line, program), args...)
 }
 
 func (p *natPerson) must(program string, args ...string) string {
@@ -210,15 +221,18 @@ func (p *natPerson) must(program string, args ...string) string {
 
 func (p *natPerson) git(args ...string) { p.lab.t.Helper(); p.must("git", args...) }
 
-// publish commits a file that does not fit beside the snapshot, and publishes.
-func (p *natPerson) publish() (url string) {
+// large is the size of a file that does not fit beside the snapshot.
+const large = 300_000
+
+// publish commits a file of so many bytes, and publishes.
+func (p *natPerson) publish(size int) (url string) {
 	p.lab.t.Helper()
 	work := filepath.Join(p.home, "work")
 	if _, err := os.Stat(work); err != nil {
 		p.git("init", "-q", "-b", "main", work)
 		p.must("gitpeer", "init")
 	}
-	b := make([]byte, 300_000)
+	b := make([]byte, size)
 	f, err := os.Open("/dev/urandom")
 	if err != nil {
 		p.lab.t.Fatal(err)
@@ -267,7 +281,7 @@ func TestNAT(t *testing.T) {
 			reader := l.person(l.place(fmt.Sprintf("r%d", i), fmt.Sprintf("203.0.113.%d", 110+i), c.reader))
 			defer reader.run("gitpeer", "stop")
 			defer publisher.run("gitpeer", "stop")
-			url, clone, began := publisher.publish(), filepath.Join(reader.home, "clone"), time.Now()
+			url, clone, began := publisher.publish(large), filepath.Join(reader.home, "clone"), time.Now()
 			reader.trust(url)
 			out, err := reader.run("git", "clone", url, clone)
 			t.Logf("clone took %v", time.Since(began).Round(time.Millisecond))
@@ -278,7 +292,7 @@ func TestNAT(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			publisher.publish()
+			publisher.publish(large)
 			began = time.Now()
 			if _, err := reader.run("git", "-C", clone, "pull", "-q"); err != nil {
 				t.Fatal(err)
