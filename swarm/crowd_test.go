@@ -3,6 +3,7 @@ package swarm
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -157,6 +158,39 @@ func TestPeerExchange(t *testing.T) {
 			}
 		}
 		time.Sleep(10 * time.Second)
+	})
+}
+
+// Who has everything does not call who has everything: eight readers that were done called each other
+// 365 times a second, for ever, since each connection tells of others.
+func TestSeedsDoNotCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newReadersOf(t, pseudo{3, 80 << 10}, 8, 1)
+		c.fetch(t)
+		time.Sleep(5 * time.Second)
+		calls := func() (sum int32) {
+			for _, h := range append(c.hosts, c.host) {
+				sum += h.dials.Load()
+			}
+			return sum
+		}
+		before := calls()
+		time.Sleep(20 * time.Second)
+		if n := calls() - before; n > 8 {
+			t.Errorf("seeds called each other %d times in 20 s, %d times before", n, before)
+		}
+		// A while later they may lack something again.
+		n, x := c.nodes[0], netip.MustParseAddrPort("10.9.9.9:6881")
+		e := n.entry(c.info.InfoHash())
+		n.mu.Lock()
+		e.sated[x] = time.Now().Add(time.Second)
+		n.mu.Unlock()
+		for _, want := range []int{0, 1} {
+			if got := n.strangers(e, []netip.AddrPort{x}); len(got) != want {
+				t.Errorf("%d addresses of a seed are to be called, want %d", len(got), want)
+			}
+			time.Sleep(time.Second)
+		}
 	})
 }
 

@@ -112,15 +112,16 @@ type entry struct {
 	hash      refs.InfoHash
 	store     *store
 	torrent   *torrent.Torrent
-	found     chan []byte             // metadata with the right hash, at most one
-	known     map[netip.AddrPort]bool // addresses of peers; under Node.mu
-	schedule  *schedule               // under Node.mu
-	superseed superseed               // what each peer has and is shown
-	claims    claims                  // bitfields from before the metadata
-	suspended *bans                   // peers that wait for a verdict on another one
-	requests  atomic.Int64            // for blocks, under way
-	users     int                     // Seeds and Downloads; under Node.ops
-	loading   *Download               // nil once complete; under Node.mu
+	found     chan []byte                  // metadata with the right hash, at most one
+	known     map[netip.AddrPort]bool      // addresses of peers; under Node.mu
+	sated     map[netip.AddrPort]time.Time // until when peers that need nothing are not called; under Node.mu
+	schedule  *schedule                    // under Node.mu
+	superseed superseed                    // what each peer has and is shown
+	claims    claims                       // bitfields from before the metadata
+	suspended *bans                        // peers that wait for a verdict on another one
+	requests  atomic.Int64                 // for blocks, under way
+	users     int                          // Seeds and Downloads; under Node.ops
+	loading   *Download                    // nil once complete; under Node.mu
 
 	// mu is held while the library is told something about the torrent that it does not survive
 	// when the torrent is dropped at the same time.

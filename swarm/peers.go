@@ -14,6 +14,9 @@ import (
 // maxKnownPeers bounds the addresses that are kept and redialled for one torrent.
 const maxKnownPeers = 500
 
+// satedTime is how long a peer that had everything is not called.
+const satedTime = 5 * time.Minute
+
 // AddPeers gives addresses at which a torrent may be found, and reports how many of them are new.
 // They are dialled now and, while the torrent is incomplete, again every few seconds. A torrent
 // that the node does not have is ignored.
@@ -46,14 +49,30 @@ func (e *entry) know(a netip.AddrPort) bool {
 	return true
 }
 
+// leave notes the address of a peer whose connection has ended, if neither end has need of it. It is called
+// with Node.mu held.
+func (e *entry) leave(p *peerConn, now time.Time) {
+	if e.loading != nil || p.dial.Port() == 0 || !e.superseed.sated(p, e.store.currentInfo()) {
+		return
+	}
+	maps.DeleteFunc(e.sated, func(_ netip.AddrPort, until time.Time) bool { return !now.Before(until) })
+	if e.sated == nil {
+		e.sated = make(map[netip.AddrPort]time.Time)
+	}
+	if len(e.sated) < maxKnownPeers {
+		e.sated[p.dial] = now.Add(satedTime)
+	}
+}
+
 // dialable refuses what is not the address of one host.
 func dialable(a netip.AddrPort) bool {
 	ip := a.Addr()
 	return a.Port() != 0 && ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip.Zone() == ""
 }
 
-// dial connects a torrent to addresses, except to ourselves, to whom is kept away, and to whom there is a
-// connection: of two, either end may drop the one that has come up to speed.
+// dial connects a torrent to addresses, except to ourselves, to whom is kept away, to whom there is a
+// connection (of two, either end may drop the one that has come up to speed), and of a complete one, to
+// those that had everything, too: each such connection would end at once, and tell of more of them.
 func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 	now := time.Now()
 	var infos []torrent.PeerInfo
@@ -67,18 +86,21 @@ func (n *Node) dial(e *entry, peers []netip.AddrPort) {
 	}
 }
 
-// strangers returns those of some addresses to which there is no connection, and where their hosts, if
-// there is none to them at all, were heard from.
+// strangers returns those of some addresses to which there is no connection and is to be one, and where
+// their hosts, if there is none to them at all, were heard from.
 func (n *Node) strangers(e *entry, peers []netip.AddrPort) (unknown []netip.AddrPort) {
 	connected, hosts := make(map[netip.AddrPort]bool), make(map[netip.Addr]bool)
+	now := time.Now()
 	n.mu.Lock()
+	for a, until := range e.sated {
+		connected[a] = e.loading == nil && now.Before(until)
+	}
 	for _, p := range n.conns {
 		if p.entry == e {
 			connected[p.dial], hosts[p.dial.Addr()] = true, true
 		}
 	}
 	n.mu.Unlock()
-	now := time.Now()
 	for _, a := range peers {
 		if connected[a] {
 			continue

@@ -148,6 +148,14 @@ func (a *viewer) complete(info *Info) bool {
 
 func (a *viewer) hasPiece(i int) bool { return a.all || i < len(a.has) && a.has[i] }
 
+// sated reports whether a peer has everything.
+func (o *superseed) sated(p *peerConn, info *Info) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.peers[p]
+	return a != nil && a.complete(info)
+}
+
 // end forgets a peer.
 func (o *superseed) end(p *peerConn) {
 	o.mu.Lock()

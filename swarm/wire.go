@@ -99,6 +99,9 @@ func (n *Node) onPeerClosed(p *torrent.Peer) {
 		n.mu.Lock()
 		q := n.conns[c]
 		delete(n.conns, c)
+		if q != nil && q.entry != nil {
+			q.entry.leave(q, time.Now())
+		}
 		n.mu.Unlock()
 		if q != nil && q.entry != nil {
 			q.entry.claims.remove(q)
