@@ -349,9 +349,10 @@ func (o *superseed) fill(a *viewer, info *Info, now time.Time) {
 	if a.waiting >= 2 && int64(a.waiting)*info.pieceLength > a.window/2 {
 		return
 	}
+	again := o.again(a, now)
 	var fresh []int
 	for a.waiting < 2 || int64(a.waiting+1)*info.pieceLength <= a.window {
-		i := o.choose(a, now)
+		i := o.choose(a, again)
 		if i < 0 {
 			break
 		}
@@ -364,14 +365,25 @@ func (o *superseed) fill(a *viewer, info *Info, now time.Time) {
 	}
 }
 
-// choose picks the next piece to show: one that nobody has, was shown or asked for, in order; then
-// one that nobody has, and of those that fewest wait for the last one, since it will be the last
-// that they get; then the rarest. A piece that may still come from others is left out, unless nothing
-// comes. It returns -1 if there is none.
-func (o *superseed) choose(a *viewer, now time.Time) int {
-	best := -1
+// again returns until when pieces must have been shown to others to be shown to a reader: not if it waits
+// for what it was shown, and all if nothing comes to it.
+func (o *superseed) again(a *viewer, now time.Time) time.Time {
 	wait := o.wait()
-	starved := now.Sub(a.moved) >= wait
+	switch {
+	case now.Sub(a.moved) >= wait:
+		return now
+	case len(a.open) > 0:
+		return time.Time{}
+	}
+	return now.Add(-wait)
+}
+
+// choose picks the next piece to show: one that nobody has, was shown or asked for, in order; then, of
+// those that were shown until again and may no longer come from others, one that nobody has, and of these
+// that which fewest wait for, the last one, since it will be the last that they get; then the rarest. It
+// returns -1 if there is none.
+func (o *superseed) choose(a *viewer, again time.Time) int {
+	best := -1
 	for i, shown := range a.shown {
 		if shown || a.hasPiece(i) {
 			continue
@@ -379,7 +391,7 @@ func (o *superseed) choose(a *viewer, now time.Time) int {
 		if o.holders[i] == 0 && o.pending[i] == 0 {
 			return i
 		}
-		if !starved && now.Sub(o.shownAt[i]) < wait {
+		if o.shownAt[i].After(again) {
 			continue
 		}
 		if best < 0 || o.holders[i] < o.holders[best] ||

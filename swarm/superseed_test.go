@@ -92,7 +92,6 @@ func TestSuperseedChooses(t *testing.T) {
 		s.asked(b, i, s.now)
 	}
 	s.asked(c, 99, s.now)
-	s.now = s.now.Add(spread)
 	if got := s.choose(all, s.now); got != n-1 {
 		t.Errorf("all are waited for by one: chosen is %d, want the last", got)
 	}
@@ -101,7 +100,6 @@ func TestSuperseedChooses(t *testing.T) {
 			s.asked(c, i, s.now)
 		}
 	}
-	s.now = s.now.Add(spread)
 	if got := s.choose(all, s.now); got != 40 {
 		t.Errorf("chosen is %d, want 40, which fewest wait for", got)
 	}
@@ -160,18 +158,26 @@ func TestSuperseedWaits(t *testing.T) {
 	for i := range n {
 		s.shownAt[i] = s.now
 	}
+	waits := x.open
 	for _, c := range []struct {
 		after, moved time.Duration // of s.now
+		open         map[int]*shownPiece
 		shown        bool
-	}{{s.wait() - tick, s.wait() - tick, false}, {s.wait() - tick, 0, false}, {s.wait(), s.wait(), true}, {s.wait(), 0, true}} {
-		x.moved = s.now.Add(c.moved)
-		if got := s.choose(x, s.now.Add(c.after)); got >= 0 != c.shown {
-			t.Errorf("%v after all was shown, %v after something came, a reader is shown %d", c.after, c.after-c.moved, got)
+	}{
+		{s.wait() - tick, s.wait() - tick, nil, false},
+		{s.wait() - tick, 0, nil, false},
+		{s.wait(), s.wait(), nil, true},
+		{s.wait(), s.wait(), waits, false},
+		{s.wait(), 0, waits, true},
+	} {
+		x.moved, x.open = s.now.Add(c.moved), c.open
+		if got := s.choose(x, s.again(x, s.now.Add(c.after))); got >= 0 != c.shown {
+			t.Errorf("%v after all was shown, %v after something came, a reader that waits for %d pieces is shown %d", c.after, c.after-c.moved, len(c.open), got)
 		}
 	}
 	// All was shown just now, and for as long nothing has come to b.
 	x.moved, y.moved = s.now, s.now.Add(-s.wait())
-	if i, j := s.choose(x, s.now), s.choose(y, s.now); i >= 0 || j < 0 {
+	if i, j := s.choose(x, s.again(x, s.now)), s.choose(y, s.again(y, s.now)); i >= 0 || j < 0 {
 		t.Errorf("a reader to whom something comes is shown %d, one to whom nothing comes %d", i, j)
 	}
 	if s.arrived(time.Hour); s.wait() != patience {
