@@ -160,8 +160,7 @@ func (n *Node) callReaders(ctx context.Context, k *call) {
 		peers, k.nodes, k.walked = l.Peers, l.Closest[:min(len(l.Closest), callNodes)], time.Now()
 	}
 	peers = k.toCall(peers, time.Now())
-	peers = slices.DeleteFunc(peers, n.isSelf)
-	if len(peers) == 0 || !n.rouse(k.hash) {
+	if !n.rouseFor(k.hash, peers) {
 		return
 	}
 	if e := n.entry(k.hash); e != nil {

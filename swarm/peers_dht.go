@@ -182,12 +182,17 @@ func (n *Node) announce(ctx context.Context, s *schedule) {
 	n.wakeUp()
 }
 
-// foundPeers dials the peers of a torrent. One that is only offered is loaded for it: where nobody
-// can call us, we have to call.
+// foundPeers dials the peers of a torrent.
 func (n *Node) foundPeers(hash refs.InfoHash, peers []netip.AddrPort) {
-	if slices.ContainsFunc(peers, func(a netip.AddrPort) bool { return !n.isSelf(a) }) && n.rouse(hash) {
+	if n.rouseFor(hash, peers) {
 		n.AddPeers(hash, peers)
 	}
+}
+
+// rouseFor reports whether a torrent has other peers than ourselves and is loaded. One that is only
+// offered is loaded for them: where nobody can call us, we have to call.
+func (n *Node) rouseFor(hash refs.InfoHash, peers []netip.AddrPort) bool {
+	return slices.ContainsFunc(peers, func(a netip.AddrPort) bool { return !n.isSelf(a) }) && n.rouse(hash)
 }
 
 // pause is how long a torrent can wait for its next announcement.

@@ -40,6 +40,22 @@ type TB interface {
 	Fatalf(format string, args ...any)
 }
 
+// Until waits until ok holds, and fails the test if it does not within a minute.
+// It is for what happens in other programs, outside of bubbles.
+func Until(t TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(time.Minute)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("waited a minute for %s", what)
+		}
+	}
+}
+
 // Network is a running network. Its methods may be called from several
 // goroutines at once.
 type Network struct {

@@ -498,6 +498,14 @@ func TestA39PanicIsNoSuccess(t *testing.T) {
 			wantCode(t, &RefusedError{d.Verdicts}, Internal)
 		})
 	}
+	for _, v := range []Verdict{
+		SequoiaQuery{ObjectFormat: refs.SHA1, Root: tip, Tip: s.Refs[0].OID}.Examine(nil, now),
+		GuixQuery{ObjectFormat: refs.SHA1, Introduction: tip, Signer: "x", Tip: s.Refs[0].OID}.Examine(nil, now),
+	} {
+		if v.Code != Internal || !strings.Contains(v.Why, "failed") {
+			t.Errorf("Examine() by %s = %v (%s), want internal", v.Rule, v.Code, v.Why)
+		}
+	}
 	// A verifier without a policy panics in the worker, not in the caller.
 	v := &verifier{format: refs.SHA1, now: now}
 	o, _ := w.objects.Read(tip)

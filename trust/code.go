@@ -79,6 +79,14 @@ type verdictJSON struct {
 	Hint    string    `json:"hint,omitempty"`
 }
 
+// caught makes a panic a verdict, where it is deferred: what an examination does
+// not withstand is refused.
+func (v *Verdict) caught() {
+	if cause := recover(); cause != nil {
+		v.Code, v.Why = Internal, printable(fmt.Sprintf("the verifier failed: %v", cause))
+	}
+}
+
 // MarshalJSON returns the object that --json prints for a ref. t is RFC 3339
 // in UTC, or "".
 func (v Verdict) MarshalJSON() ([]byte, error) {

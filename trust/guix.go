@@ -47,11 +47,7 @@ type GuixQuery struct {
 // to be within the strict grammar.
 func (q GuixQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 	verdict = Verdict{OID: q.Tip, Rule: "guix"}
-	defer func() {
-		if cause := recover(); cause != nil {
-			verdict.Code, verdict.Why = Internal, printable(fmt.Sprintf("the verifier failed: %v", cause))
-		}
-	}()
+	defer verdict.caught()
 	policy := &Policy{}
 	for i, cert := range q.Keyring {
 		policy.Signers = append(policy.Signers, &Signer{Name: fmt.Sprintf("key-%d", i+1), Cert: cert})

@@ -38,11 +38,7 @@ type SequoiaQuery struct {
 // path it is seen, good list or not.
 func (q SequoiaQuery) Examine(o Objects, now time.Time) (verdict Verdict) {
 	verdict = Verdict{OID: q.Tip, Rule: "sq-git"}
-	defer func() {
-		if cause := recover(); cause != nil {
-			verdict.Code, verdict.Why = Internal, printable(fmt.Sprintf("the verifier failed: %v", cause))
-		}
-	}()
+	defer verdict.caught()
 	s := &sequoia{h: newHistory(&verifier{policy: &Policy{}, format: q.ObjectFormat, now: now}, o),
 		policies: make(map[refs.OID]*sqPolicy), good: make(map[refs.OID]bool), revoked: make(map[string]bool)}
 	s.h.wantTrees()

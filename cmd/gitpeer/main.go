@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/cmd/internal/ui"
+	"github.com/gitpeer/gitpeer/trust"
 )
 
 func main() {
@@ -64,6 +65,15 @@ func (e *env) dispatch(ctx context.Context, args []string) error {
 
 // home is where this user's gitpeer lives.
 func (e *env) home() (node.Home, error) { return node.DefaultHome(os.Getenv) }
+
+// policy is what the user trusts.
+func (e *env) policy() (*trust.Policy, error) {
+	home, err := e.home()
+	if err != nil {
+		return nil, err
+	}
+	return trust.Load(home.Config)
+}
 
 // dial connects to the user's node and starts one if none runs.
 func (e *env) dial(ctx context.Context) (*node.Client, error) {

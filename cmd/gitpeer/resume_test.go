@@ -15,10 +15,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/swarm"
+	"github.com/gitpeer/gitpeer/testnet"
 )
 
 // home names something in the actor's home.
@@ -143,21 +143,6 @@ func (p *published) in(file string) (sum int64, parts int) {
 	return sum, parts
 }
 
-// until waits for something that happens at some point in the work of others.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(time.Minute)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("waited a minute for %s", what)
-		}
-	}
-}
-
 // A transfer is a repository that is published, and somebody who clones it.
 type transfer struct {
 	t          *testing.T
@@ -279,7 +264,7 @@ const mostParts = 24
 func (x *transfer) interrupted(at int64, interrupt func(*transfer, *gitRun)) *gitRun {
 	x.t.Helper()
 	r := x.bob.begin("git", "clone", "-q", x.url, "clone")
-	until(x.t, fmt.Sprintf("%d bytes", at), func() bool {
+	testnet.Until(x.t, fmt.Sprintf("%d bytes", at), func() bool {
 		x.seen, _ = x.have()
 		return x.seen > at || r.ended()
 	})

@@ -200,11 +200,7 @@ func check(ctx context.Context, client *node.Client, url string, progress node.P
 // toCheck turns names of the policy into URLs; without any, it lists all
 // repositories of the policy.
 func (e *env) toCheck(names []string) ([]string, error) {
-	home, err := e.home()
-	if err != nil {
-		return nil, err
-	}
-	policy, err := trust.Load(home.Config)
+	policy, err := e.policy()
 	if err != nil {
 		return nil, err
 	}

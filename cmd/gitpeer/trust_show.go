@@ -100,11 +100,7 @@ func runTrustList(ctx context.Context, e *env, args []string) error {
 	if _, err := f.parse(args, 0, 0); err != nil {
 		return err
 	}
-	home, err := e.home()
-	if err != nil {
-		return err
-	}
-	policy, err := trust.Load(home.Config)
+	policy, err := e.policy()
 	if err != nil {
 		return err
 	}
@@ -169,11 +165,7 @@ func runTrustShow(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	home, err := e.home()
-	if err != nil {
-		return err
-	}
-	policy, err := trust.Load(home.Config)
+	policy, err := e.policy()
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/gitpeer/gitpeer/testnet"
 	"github.com/gitpeer/gitpeer/trust"
 )
 
@@ -163,7 +163,7 @@ func TestDiskFillsUp(t *testing.T) {
 		_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: url}, nil)
 		ended <- err
 	}()
-	eventually(t, "half of the pack", func() bool { return bob.downloaded() > size/2 })
+	testnet.Until(t, "half of the pack", func() bool { return bob.downloaded() > size/2 })
 	empty := disk.fill()
 	wantFull(t, <-ended)
 	before := alice.sent()
@@ -182,21 +182,6 @@ func TestDiskFillsUp(t *testing.T) {
 		t.Errorf("%d bytes were sent of %d, of which %d were here", sent, size, kept)
 	}
 	fsck(t, bob.dir(url))
-}
-
-// eventually waits for something that happens at some point in the work of others.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(time.Minute)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("waited a minute for %s", what)
-		}
-	}
 }
 
 // TestFullDiskOfOne has one download that finds its disk full, and another one
@@ -237,7 +222,7 @@ func TestFullDiskOfOne(t *testing.T) {
 		_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: urls[1]}, nil)
 		other <- err
 	}()
-	eventually(t, "the other download", func() bool { return bob.downloaded() > 0 })
+	testnet.Until(t, "the other download", func() bool { return bob.downloaded() > 0 })
 	_, err := bob.client.Fetch(t.Context(), FetchRequest{URL: urls[0]}, nil)
 	wantFull(t, err)
 	if err := <-other; err != nil {
