@@ -96,6 +96,10 @@ func (q *pipeline) low() bool {
 	return q.under <= q.high/2
 }
 
+// hold notes that the library was not told of something. It may have been told to ask for more before, and
+// have found nothing.
+func (q *pipeline) hold() { q.held, q.nudged = true, false }
+
 // came notes a block that was wanted, and returns how many may be under way from now on; 0 is as many as
 // before.
 func (q *pipeline) came(r torrent.Request, now time.Time) int {
@@ -192,7 +196,7 @@ func (p *peerConn) judgeHave(m *pp.Message) messageVerdict {
 	}
 	q.has[m.Index] = true
 	if !q.low() && p.nudgeable() {
-		q.held = true
+		q.hold()
 		return drop
 	}
 	p.tellHeld(m)

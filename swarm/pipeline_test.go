@@ -42,11 +42,11 @@ func TestPipelineOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := int64(sum/len(came)) * d.info.pieceLength; n > 7<<20 {
-				t.Errorf("%d seeders: %d bytes lay behind the first that was missing, on average, want 7 MiB at most", seeders, n)
+			if n := int64(sum/len(came)) * d.info.pieceLength; n > int64(seeders)*5<<20 {
+				t.Errorf("%d seeders: %d bytes lay behind the first that was missing, on average, want 5 MiB at most for each", seeders, n)
 			}
-			if ratio := time.Since(began).Seconds() / (float64(p.size) * 8 / rate); ratio > 1.12 {
-				t.Errorf("%d seeders: it took %.3f × the time of the bytes, want 1.12", seeders, ratio)
+			if ratio := time.Since(began).Seconds() / (float64(p.size) * 8 / rate); ratio > 1.2 {
+				t.Errorf("%d seeders: it took %.3f × the time of the bytes, want 1.2", seeders, ratio)
 			}
 		})
 	}
@@ -97,6 +97,28 @@ func TestPipelineNudges(t *testing.T) {
 				t.Error("no nudge after it has asked for more")
 			}
 		})
+	}
+}
+
+// What is held back after a look that found nothing to ask for is told all the same.
+func TestPipelineTellsWhatItHeld(t *testing.T) {
+	q := &pipeline{limit: 8}
+	q.asks(8, time.Unix(1, 0))
+	nudges := 0
+	for range 4 {
+		if q.ended() {
+			nudges++
+		}
+	}
+	q.limit = 64 // now four are enough for a while
+	q.hold()
+	for q.under > 0 {
+		if q.ended() {
+			nudges++
+		}
+	}
+	if nudges != 2 {
+		t.Errorf("%d nudges, want one at half and one for what was held", nudges)
 	}
 }
 
