@@ -26,7 +26,7 @@ func (s *actor) home(elem ...string) string {
 	return filepath.Join(append([]string{s.dir, "home"}, elem...)...)
 }
 
-// kill ends the actor's node as a crash does.
+// kill ends the actor's node as a crash does, and waits until it is gone.
 func (s *actor) kill() {
 	s.t.Helper()
 	raw, err := os.ReadFile(s.home("lock"))
@@ -40,6 +40,21 @@ func (s *actor) kill() {
 	if err != nil {
 		s.t.Fatalf("kill the node: %v", err)
 	}
+	home, err := node.DefaultHome(func(name string) (value string) {
+		for _, line := range s.env { // of two, the last counts
+			if v, ok := strings.CutPrefix(line, name+"="); ok {
+				value = v
+			}
+		}
+		return value
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	testnet.Until(s.t, "the killed node to be gone", func() bool { // until then it takes connections
+		_, err := node.Connect(s.t.Context(), home)
+		return errors.Is(err, node.ErrNotRunning)
+	})
 }
 
 // sent is how many bytes of torrents the actor's node has sent.
