@@ -52,6 +52,23 @@ func TestPipelineOrder(t *testing.T) {
 	}
 }
 
+// A link is full soon: beside the four round trips that one block takes, little is lost. Left to itself the
+// library takes another fourteen to ask for as much as fits into 100 Mbit/s, 20 ms away.
+func TestPipelineRamp(t *testing.T) {
+	const rate = 100e6 // bits a second
+	synctest.Test(t, func(t *testing.T) {
+		outlive(t)
+		net := newShapedNet(10 * time.Millisecond)
+		net.buffer = 1 << 20
+		here, there := net.host(rate, rate).node(t), net.host(rate, rate).node(t)
+		info := seed(t, there, pseudo{62, 4 << 20})
+		lost := fetchFar(t, here, there, info).Seconds() - float64(info.Length())*8/rate
+		if trips := lost / 0.02; trips > 8 {
+			t.Errorf("%.1f round trips were lost, want 8 at most", trips)
+		}
+	})
+}
+
 // asks makes n requests.
 func (q *pipeline) asks(n int, now time.Time) {
 	for range n {
@@ -64,17 +81,18 @@ func TestPipelineNudges(t *testing.T) {
 	for _, c := range []struct {
 		name             string
 		limit, asked     int
-		held             bool
+		held, filled     bool
 		ends, wantNudges []int // after so many more ends, so many nudges in all
 	}{
-		{"at its limit, at half", 64, 64, false, []int{31, 1, 31}, []int{0, 1, 1}},
-		{"below its limit, at a quarter", 128, 64, false, []int{47, 1, 15}, []int{0, 1, 1}},
-		{"before the rate is known", 0, 8, false, []int{3, 1, 3}, []int{0, 1, 1}},
-		{"one block, after which it asks by itself", 0, 1, false, []int{1}, []int{0}},
-		{"one block, after which it must hear what was held", 0, 1, true, []int{1}, []int{1}},
+		{"at its limit, at half", 64, 64, false, false, []int{31, 1, 31}, []int{0, 1, 1}},
+		{"below its limit, at a quarter", 128, 64, false, false, []int{47, 1, 15}, []int{0, 1, 1}},
+		{"below its limit, at half if it asks for all", 128, 64, false, true, []int{31, 1, 31}, []int{0, 1, 1}},
+		{"before the rate is known", 0, 8, false, false, []int{3, 1, 3}, []int{0, 1, 1}},
+		{"one block, after which it asks by itself", 0, 1, false, false, []int{1}, []int{0}},
+		{"one block, after which it must hear what was held", 0, 1, true, false, []int{1}, []int{1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			q := &pipeline{limit: c.limit, held: c.held}
+			q := &pipeline{limit: c.limit, held: c.held, filled: c.filled}
 			q.asks(c.asked, time.Unix(1, 0))
 			nudges := 0
 			for i, n := range c.ends {

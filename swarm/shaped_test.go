@@ -17,16 +17,14 @@ import (
 // no packets and no loss: a stream is carried in chunks, each link is a queue, and what is under way
 // on one stream is bounded, as by a socket's buffer.
 type shapedNet struct {
-	delay time.Duration // one way
+	delay  time.Duration // one way
+	buffer int           // of a stream, each way; a multiple of shapedChunk
 
 	mu    sync.Mutex
 	hosts map[netip.AddrPort]*shapedHost
 }
 
-const (
-	shapedChunk  = 8 << 10
-	shapedBuffer = 64 << 10 // of a stream, each way
-)
+const shapedChunk = 8 << 10
 
 type shapedHost struct {
 	net     *shapedNet
@@ -77,7 +75,7 @@ func (l *shapedLink) carried() int64 {
 }
 
 func newShapedNet(delay time.Duration) *shapedNet {
-	return &shapedNet{delay: delay, hosts: make(map[netip.AddrPort]*shapedHost)}
+	return &shapedNet{delay: delay, buffer: 64 << 10, hosts: make(map[netip.AddrPort]*shapedHost)}
 }
 
 // host adds a host with rates in bits a second.
@@ -185,7 +183,7 @@ type shapedStream struct {
 }
 
 func newShapedStream(from, to *shapedHost) *shapedStream {
-	return &shapedStream{from: from, to: to, queue: make(chan shapedChunkAt, shapedBuffer/shapedChunk), closed: make(chan struct{})}
+	return &shapedStream{from: from, to: to, queue: make(chan shapedChunkAt, from.net.buffer/shapedChunk), closed: make(chan struct{})}
 }
 
 func (s *shapedStream) close() { s.once.Do(func() { close(s.closed) }) }

@@ -14,8 +14,8 @@ import (
 //
 // It must cost nobody anything:
 //
-//   - A reader that is alone for half a second sees everything, and so does everybody who comes
-//     when the other peers together hold a second copy.
+//   - A reader that is alone sees everything once it has taken a piece quickly, or after half a
+//     second, and so does everybody who comes when the other peers together hold a second copy.
 //   - Each reader is shown pieces that it lacks, as many as it takes in about a second, so that the
 //     uplink is used as well as without. When all pieces were shown to somebody, those follow that
 //     nobody has yet, then the rarest ones; but each only once those to whom it was shown have had
@@ -35,9 +35,6 @@ const (
 	slowTake  = 900 * time.Millisecond
 	// company is how long a reader that is alone waits for others to come.
 	company = 500 * time.Millisecond
-	// fastWindow is the window of a reader that is too fast to make others wait: alone, it sees
-	// everything at once.
-	fastWindow = 1 << 20
 	// uninterested and patience are how long a reader is given to want, and to take, what it is
 	// shown.
 	uninterested = 2 * time.Second
@@ -302,13 +299,13 @@ func (o *superseed) sent(p *peerConn, info *Info, piece int, n int64, now time.T
 	a.waiting--
 	switch took := now.Sub(f.since); {
 	case took < quickTake:
+		if o.readers(info) <= 1 {
+			a.showAll() // who begins at the same time is here by now
+			return
+		}
 		a.window = min(a.window+length, maxWindow)
 	case took > slowTake:
 		a.window = max(a.window-length, minWindow)
-	}
-	if a.window >= fastWindow && o.readers(info) <= 1 {
-		a.showAll()
-		return
 	}
 	o.fill(a, info, now)
 }

@@ -288,12 +288,19 @@ func TestSuperseedWindow(t *testing.T) {
 	for range 40 {
 		s.takeNext(quick)
 	}
-	if s.peers[quick].shown == nil || s.peers[quick].window < fastWindow {
-		t.Errorf("a quick reader in company sees everything, or its window is %d, want more than %d and a part", s.peers[quick].window, fastWindow)
+	if s.peers[quick].shown == nil || s.peers[quick].window < 8*firstWindow {
+		t.Errorf("a quick reader in company sees everything, or its window is %d, want more than %d and a part", s.peers[quick].window, 8*firstWindow)
 	}
 	s.end(slow)
 	if s.takeNext(quick); s.peers[quick].shown != nil {
 		t.Error("a quick reader that is alone sees only a part")
+	}
+	s.end(quick)
+	alone := s.join(t)
+	s.now = s.now.Add(quickTake)
+	s.take(alone, 0)
+	if s.peers[alone].shown == nil {
+		t.Error("a reader that is alone sees everything before it has taken anything quickly")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 func far(t *testing.T) (here, there *Node, trip time.Duration) {
 	outlive(t)
 	net := newShapedNet(time.Second / 2)
+	net.buffer = 2 << 20
 	return net.host(1e12, 1e12).node(t), net.host(1e12, 1e12).node(t), time.Second
 }
 
@@ -43,14 +44,17 @@ func fetchFar(t *testing.T, here, there *Node, infos ...*Info) time.Duration {
 }
 
 // A torrent of one block, as a snapshot of some refs is with a commit behind it, takes four round
-// trips: to connect, to greet, for the metadata, and for the data. Many at once take no more. Of what
-// is longer the library asks for one block, then two, then four: as fast as TCP begins to send.
+// trips: to connect, to greet, for the metadata, and for the data. Many at once take no more, and what has
+// several blocks neither: of those of a MiB all are asked for at once.
 func TestRoundTrips(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		sizes []int64
 	}{
 		{"a snapshot", []int64{16_000}},
+		{"four blocks", []int64{4 << 14}},
+		{"16 blocks", []int64{16 << 14}},
+		{"64 blocks", []int64{64 << 14}},
 		{"small packs", []int64{300, 5_000, 16_384, 5_001, 301, 9_000, 8_000, 9_001, 700, 701, 702, 703}},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -58,7 +58,7 @@ type peerConn struct {
 
 // onPeerAdded is called by the library when a connection belongs to a torrent.
 func (n *Node) onPeerAdded(c *torrent.PeerConn) {
-	p := &peerConn{node: n, conn: c}
+	p := &peerConn{node: n, conn: c, pipeline: pipeline{peak: peakOf(c)}}
 	if a, err := netip.ParseAddrPort(c.RemoteAddr.String()); err == nil {
 		p.addr = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 		p.dial = netip.AddrPortFrom(p.addr.Addr(), 0)
