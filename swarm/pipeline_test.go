@@ -53,7 +53,7 @@ func TestPipelineOrder(t *testing.T) {
 }
 
 // A link is full soon: beside the four round trips that one block takes, little is lost. Left to itself the
-// library takes another fourteen to ask for as much as fits into 100 Mbit/s, 20 ms away.
+// library loses six more until it asks for as much as fits into 100 Mbit/s, 20 ms away.
 func TestPipelineRamp(t *testing.T) {
 	const rate = 100e6 // bits a second
 	synctest.Test(t, func(t *testing.T) {
