@@ -21,9 +21,10 @@ const maxMessage = 128
 // writeTries: a lost write costs a copy, so it is sent again once.
 const writeTries = 2
 
-// Store implements [announce.DHT] with one put per node; if nobody answers, with a second one to each. It goes past the
-// library's Put, which would store the item here first, and sends no cas: many
-// nodes compare it wrongly and then refuse every later put.
+// Store implements [announce.DHT] with one put per node; if nobody answers, with
+// a second one to each. It goes past the library's Put, which would store the
+// item here first, and sends no cas: many nodes compare it wrongly and then
+// refuse every later put.
 func (d *DHT) Store(ctx context.Context, nodes []announce.Node, item *announce.Item) ([]announce.Outcome, error) {
 	if err := item.Verify(); err != nil {
 		return nil, err

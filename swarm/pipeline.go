@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"time"
@@ -99,11 +100,7 @@ func (p *peerConn) fill() {
 	if q.filled = q.peak != nil && p.entry.requests.Load() == int64(q.under); !q.filled {
 		return
 	}
-	room := q.limit
-	if room == 0 {
-		room = firstPipeline
-	}
-	*q.peak = (room + 1) / 2
+	*q.peak = (cmp.Or(q.limit, firstPipeline) + 1) / 2
 }
 
 // ended notes that a request is no longer under way, and reports whether the library is to be told to

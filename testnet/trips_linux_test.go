@@ -31,8 +31,8 @@ func TestFetchTrips(t *testing.T) {
 		behind int
 		most   float64
 	}{
-		{1, 5.5}, // 4: the pack comes with the snapshot
-		{3, 9.5}, // 8: 4 for each torrent
+		{1, 4.9}, // 4: the pack comes with the snapshot
+		{3, 8.9}, // 8: 4 for each torrent
 	} {
 		trips := float64(long[c.behind]-short[c.behind]) / float64(far-near)
 		t.Logf("%d behind: %v and %v at %v and %v there and back: %.1f round trips", c.behind,

@@ -65,10 +65,7 @@ var beyond = regexp.MustCompile(`^gitpeer/(log|peers|pins|record|seeding|snapsho
 func cloned(t *testing.T, net *testnet.Network, alice *person, work *workTree) (mirror, bare *folder) {
 	t.Helper()
 	url := alice.publish(work).URL
-	bob := newPerson(t, net)
-	bob.trustPublisher(url)
-	bob.start()
-	bob.fetch(url)
+	bob := follower(t, net, url)
 	bob.stop() // writes what it writes at the end
 	mirror, bare = readFolder(t, bob.dir(url)), readFolder(t, bareClone(t, work))
 	for name := range mirror.files {

@@ -60,10 +60,7 @@ func TestFollowerServesNewcomers(t *testing.T) {
 	net := loopback(t)
 	alice, work := publisher(t, net, 3)
 	url := alice.publish(work).URL
-	bob := newPerson(t, net)
-	bob.trustPublisher(url)
-	bob.start()
-	bob.fetch(url)
+	bob := follower(t, net, url)
 	for range 17 {
 		work.commit("")
 		alice.publish(work)

@@ -47,10 +47,7 @@ func TestSmallPackComesWithTheSnapshot(t *testing.T) {
 	net := loopback(t)
 	alice, work := publisher(t, net, 1)
 	url := alice.publish(work).URL
-	bob := newPerson(t, net)
-	bob.trustPublisher(url)
-	bob.start()
-	bob.fetch(url)
+	bob := follower(t, net, url)
 	work.commit("")
 	alice.publish(work)
 	if s := bob.stages(url); receivesPacks(s) {

@@ -16,8 +16,20 @@ import (
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
+	"github.com/gitpeer/gitpeer/testnet"
 	"github.com/gitpeer/gitpeer/trust"
 )
+
+// follower is somebody whose node runs, trusts a publisher and has fetched what
+// is published.
+func follower(t *testing.T, net *testnet.Network, url string) *person {
+	t.Helper()
+	p := newPerson(t, net)
+	p.trustPublisher(url)
+	p.start()
+	p.fetch(url)
+	return p
+}
 
 // acceptedOnce sets up alice, who has published, and bob, who has fetched that
 // and not what alice published after it.
@@ -26,10 +38,7 @@ func acceptedOnce(t *testing.T) (bob *person, work *workTree, url string, next f
 	net := loopback(t)
 	alice, work := publisher(t, net, 3)
 	url = alice.publish(work).URL
-	bob = newPerson(t, net)
-	bob.trustPublisher(url)
-	bob.start()
-	bob.fetch(url)
+	bob = follower(t, net, url)
 	return bob, work, url, func() {
 		work.commit("")
 		work.git("branch", "-f", "topic/one")
@@ -199,10 +208,7 @@ func TestInterruptedFetchChangesNothing(t *testing.T) {
 	alice, work := publisher(t, net, 3)
 	alice.limited("256k")
 	url := alice.publish(work).URL
-	bob := newPerson(t, net)
-	bob.trustPublisher(url)
-	bob.start()
-	bob.fetch(url)
+	bob := follower(t, net, url)
 	work.noise("noise", 512<<10)
 	alice.publish(work)
 	before := bob.mirrorState(mustAddress(t, url))
@@ -235,10 +241,7 @@ func TestKilledAfterAccepting(t *testing.T) {
 	alice, work := publisher(t, net, 1)
 	work.big()
 	url := alice.publish(work).URL
-	bob := newPerson(t, net)
-	bob.trustPublisher(url)
-	bob.start()
-	bob.fetch(url)
+	bob := follower(t, net, url)
 	_, m := closedMirror(t, bob, url)
 	leave := func() (list []string) {
 		for _, ih := range m.accepted() {

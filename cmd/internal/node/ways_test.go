@@ -51,10 +51,7 @@ func TestFollowerServesNewcomer(t *testing.T) {
 	net := loopback(t)
 	alice, work := publisher(t, net, 1)
 	url := alice.publish(work).URL
-	bob := newPerson(t, net)
-	bob.trustPublisher(url)
-	bob.start()
-	bob.fetch(url)
+	bob := follower(t, net, url)
 	bases := 0
 	for range 5 {
 		work.commit("")
