@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,15 +17,53 @@ import (
 )
 
 // PackObjects writes to w a pack of everything that tips reach and bases do
-// not; it is thin where there are bases.
+// not; it is thin where there are bases. Without bases, deltas lie next to what
+// they are against, so that whoever resolves them while the pack comes in has
+// little to keep or to do twice.
 func (r Repo) PackObjects(ctx context.Context, tips, bases []refs.OID, w io.Writer) error {
 	in := revisions(except(tips, bases), bases)
 	args := []string{"-c", "pack.windowMemory=256m", "-c", "pack.deltaCacheSize=64m",
 		"pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset"}
 	if len(bases) > 0 {
 		args = append(args, "--thin")
+	} else {
+		var remove func()
+		var err error
+		if r, remove, err = r.tagged(ctx, tips); err != nil {
+			return err
+		}
+		defer remove()
 	}
 	return pipe(r.Command(ctx, args...), in, w)
+}
+
+// tagged is a repository with the same objects for a while, whose refs are tags
+// of all tips. git pack-objects puts each delta after its base only in what is
+// not newer than the newest tag that it finds; what is newer, or everything where
+// there is no tag, it writes in the order of history (builtin/pack-objects.c,
+// compute_write_order).
+func (r Repo) tagged(ctx context.Context, tips []refs.OID) (_ Repo, remove func(), err error) {
+	dir, err := os.MkdirTemp(r.Quarantine, "tagged-*")
+	if err != nil {
+		return r, nil, err
+	}
+	remove = func() { os.RemoveAll(dir) }
+	format := refs.SHA1
+	if len(tips) > 0 && len(tips[0]) == refs.SHA256.HexLen() {
+		format = refs.SHA256
+	}
+	tagged := Repo{Dir: dir, Quarantine: r.Quarantine, Alternates: append([]string{filepath.Join(r.Dir, "objects")}, r.Alternates...)}
+	if err = Init(ctx, dir, format); err == nil {
+		var list strings.Builder
+		for _, oid := range slices.Compact(slices.Sorted(slices.Values(tips))) {
+			fmt.Fprintf(&list, "%s refs/tags/tip-%[1]s\n", oid)
+		}
+		err = os.WriteFile(filepath.Join(dir, "packed-refs"), []byte(list.String()), 0o600)
+	}
+	if err != nil {
+		remove()
+	}
+	return tagged, remove, err
 }
 
 // IndexOptions say how strictly a pack is taken in.
