@@ -14,7 +14,7 @@ import (
 
 func publishCommand() *command {
 	return &command{
-		name: "publish", args: "[DIR] [--name NAME] [--ref PATTERN]... [--mirror URL]...", short: "publish a repository",
+		name: "publish", args: "[DIR] [--name NAME] [--ref PATTERN]... [--mirror URL]...\n                       [--repack]", short: "publish a repository",
 		long: `Signs where the refs of the repository in DIR (here, if not given) point,
 seeds its objects and puts the signed record into the DHT. Prints the URL of
 the repository once the record is stored.
@@ -27,6 +27,9 @@ the repository once the record is stored.
                      what gitpeer export-static writes; may be repeated
                      (default: those of last time, and of config); "none"
                      takes them back
+    --repack         make one new pack of the whole history, with new deltas,
+                     as git repack -f does; it takes minutes for a large
+                     repository, and often halves what a clone transfers
     --json           print an object: url, seq, number, head_ref, head,
                      infohash, refs, packs, new_bytes, stored, asked, expires,
                      changed
@@ -39,6 +42,7 @@ func runPublish(ctx context.Context, e *env, args []string) error {
 	f := newFlags("publish")
 	name := f.String("name", "", "")
 	patterns, mirrors := f.repeated("ref"), f.repeated("mirror")
+	repack := f.Bool("repack", false, "")
 	asJSON, when := f.json(), f.progress()
 	rest, err := f.parse(args, 0, 1)
 	if err != nil {
@@ -51,7 +55,7 @@ func runPublish(ctx context.Context, e *env, args []string) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	request := node.PublishRequest{Dir: dir, Name: *name, Patterns: *patterns, Mirrors: *mirrors}
+	request := node.PublishRequest{Dir: dir, Name: *name, Patterns: *patterns, Mirrors: *mirrors, Repack: *repack}
 	home, err := e.home()
 	if err != nil {
 		return err

@@ -1,8 +1,6 @@
 package gitcmd
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -97,7 +94,7 @@ func TestHostileConfiguration(t *testing.T) {
 	if err := repo.Connected(t.Context(), []refs.OID{tip}); err != nil {
 		t.Fatal(err)
 	}
-	if err := repo.PackObjects(t.Context(), []refs.OID{tip}, nil, &strings.Builder{}); err != nil {
+	if err := repo.PackObjects(t.Context(), PackSpec{Tips: []refs.OID{tip}}, &strings.Builder{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(marker); err == nil {
@@ -349,7 +346,7 @@ func TestA33NoOptions(t *testing.T) {
 		}
 	}
 	for _, oid := range []refs.OID{"--all", "-n1", "--output=x"} {
-		if err := repo.PackObjects(t.Context(), []refs.OID{oid}, nil, io.Discard); err == nil {
+		if err := repo.PackObjects(t.Context(), PackSpec{Tips: []refs.OID{oid}}, io.Discard); err == nil {
 			t.Errorf("PackObjects(%q) = nil, want an error", oid)
 		}
 	}
@@ -472,53 +469,4 @@ func TestMerge(t *testing.T) {
 	if _, err := objects.Merge(ours, refs.OID(strings.Repeat("1", 40))); err == nil || objects.Err() == nil {
 		t.Errorf("Merge(absent) = %v, want a failure that is remembered", err)
 	}
-}
-
-// In a pack of a whole history the versions of a file lie side by side, tags or
-// not: in the order of history two files that change in turn would alternate.
-func TestPackKeepsFamiliesTogether(t *testing.T) {
-	r := newRepository(t)
-	names := map[string]string{}
-	for i := range 20 {
-		for _, name := range []string{"a", "b"} {
-			text := fmt.Sprintf("%s\n%d\n", strings.Repeat("a line of "+name+"\n", 50), i)
-			if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			r.git("add", name)
-			names[r.git("rev-parse", ":"+name)] = name
-		}
-		r.commit(fmt.Sprint(i))
-	}
-	tip := refs.OID(r.git("rev-parse", "HEAD"))
-	var pack bytes.Buffer
-	if err := r.repo().PackObjects(t.Context(), []refs.OID{tip}, nil, &pack); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "x.pack")
-	if err := os.WriteFile(file, pack.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r.git("index-pack", file)
-	var order []string // of names, by offset
-	lines := strings.Split(r.git("verify-pack", "-v", file), "\n")
-	slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(offset(a), offset(b)) })
-	for _, line := range lines {
-		oid, _, _ := strings.Cut(line, " ")
-		if name, ok := names[oid]; ok {
-			order = append(order, name)
-		}
-	}
-	if len(order) != 40 || len(slices.Compact(order)) > 2 {
-		t.Errorf("versions of files in the order %v", order)
-	}
-}
-
-// offset is where the object of a line of git verify-pack -v lies.
-func offset(line string) int {
-	if f := strings.Fields(line); len(f) >= 5 {
-		n, _ := strconv.Atoi(f[4])
-		return n
-	}
-	return 0
 }

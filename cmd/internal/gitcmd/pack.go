@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,25 +17,84 @@ import (
 	"github.com/gitpeer/gitpeer/refs"
 )
 
-// PackObjects writes to w a pack of everything that tips reach and bases do
-// not; it is thin where there are bases. Without bases, deltas lie next to what
-// they are against, so that whoever resolves them while the pack comes in has
-// little to keep or to do twice.
-func (r Repo) PackObjects(ctx context.Context, tips, bases []refs.OID, w io.Writer) error {
-	in := revisions(except(tips, bases), bases)
+// A PackSpec says what a pack holds and how it is made.
+type PackSpec struct {
+	Tips, Bases []refs.OID // it holds what tips reach and bases do not; it is thin if there are bases
+	// Anew finds new deltas, with five times as many candidates for each as git
+	// pack-objects has by default, in place of those of the packs at hand. That
+	// takes minutes for a large history, and often halves the pack.
+	Anew bool
+	// Progress, if not nil, is told for how many of how many objects deltas have
+	// been looked for.
+	Progress func(done, total int64)
+}
+
+// PackObjects writes a pack to w. Without bases, deltas lie next to what they are
+// against, so that whoever resolves them while the pack comes in has little to
+// keep or to do twice.
+func (r Repo) PackObjects(ctx context.Context, p PackSpec, w io.Writer) error {
+	in := revisions(except(p.Tips, p.Bases), p.Bases)
 	args := []string{"-c", "pack.windowMemory=256m", "-c", "pack.deltaCacheSize=64m",
-		"pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset"}
-	if len(bases) > 0 {
+		"pack-objects", "--progress", "--revs", "--stdout", "--delta-base-offset"}
+	if p.Anew {
+		args = append(args, "--no-reuse-delta", "--no-use-bitmap-index", "--window=50")
+	}
+	if len(p.Bases) > 0 {
 		args = append(args, "--thin")
 	} else {
-		var remove func()
-		var err error
-		if r, remove, err = r.tagged(ctx, tips); err != nil {
+		tagged, remove, err := r.tagged(ctx, p.Tips)
+		if err != nil {
 			return err
 		}
 		defer remove()
+		r = tagged
 	}
-	return pipe(r.Command(ctx, args...), in, w)
+	cmd := r.Command(ctx, args...)
+	stderr := &packMessages{tail: tail{max: maxStderr}, report: p.Progress}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, w, stderr
+	err := cmd.Run()
+	stderr.said(stderr.line)
+	return failure(cmd, &stderr.tail, err)
+}
+
+// packMessages takes progress out of what git pack-objects says.
+type packMessages struct {
+	tail
+	report func(done, total int64) // may be nil
+	line   []byte                  // that has not ended
+}
+
+// compressing is the progress of looking for deltas.
+var compressing = regexp.MustCompile(`^Compressing objects: +[0-9]+% \(([0-9]+)/([0-9]+)\)`)
+
+// isProgress matches what is not to be told to people.
+var isProgress = regexp.MustCompile(`^((Enumerating|Counting|Compressing|Writing) objects: |Delta compression using |Total [0-9])`)
+
+// Write implements [io.Writer].
+func (m *packMessages) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		end := bytes.IndexAny(rest, "\r\n") + 1
+		if end == 0 {
+			m.line = append(m.line, rest...)
+			m.line = m.line[max(0, len(m.line)-maxStderr):]
+			break
+		}
+		m.said(append(m.line, rest[:end]...))
+		m.line, rest = m.line[:0], rest[end:]
+	}
+	return len(b), nil
+}
+
+// said takes a line.
+func (m *packMessages) said(line []byte) {
+	if found := compressing.FindSubmatch(line); found != nil && m.report != nil {
+		done, _ := strconv.ParseInt(string(found[1]), 10, 64) // digits, or too many: then 0 or the most there is
+		total, _ := strconv.ParseInt(string(found[2]), 10, 64)
+		m.report(done, total)
+	}
+	if !isProgress.Match(line) {
+		m.tail.Write(line)
+	}
 }
 
 // tagged is a repository with the same objects for a while, whose refs are tags

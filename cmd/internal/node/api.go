@@ -61,6 +61,7 @@ type PublishRequest struct {
 	Name        string      `json:"name"`              // repository name; "" derives it from Dir
 	Mirrors     []string    `json:"mirrors,omitempty"` // web servers to name; empty: those of last time; "none": none any more
 	Patterns    []string    `json:"refs,omitempty"`    // ref names or globs; empty: all branches and tags
+	Repack      bool        `json:"repack,omitempty"`  // make one pack of all, with new deltas, even if nothing has changed
 	Credentials Credentials `json:"credentials"`
 	Signers     [][]byte    `json:"signers,omitempty"` // certificates of tip signers, for readers' first contact
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/swarm"
@@ -17,6 +18,7 @@ type packMaker struct {
 	q        *quarantine
 	objects  []string // object directories of the work repository
 	format   refs.ObjectFormat
+	anew     bool // look for new deltas in what stands by itself
 	progress ProgressFunc
 }
 
@@ -34,13 +36,18 @@ func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []r
 	packing.Alternates = p.objects
 	read, write := io.Pipe()
 	packed := make(chan error, 1)
+	stage := fmt.Sprintf("Packing %d..%d", r.From, r.To)
 	go func() {
-		err := packing.PackObjects(ctx, newTips, oldTips, write)
+		err := packing.PackObjects(ctx, gitcmd.PackSpec{
+			Tips: newTips, Bases: oldTips, Anew: p.anew && r.From == 0,
+			Progress: func(done, total int64) {
+				p.progress(Progress{Stage: "Compressing", Done: done, Total: total, Unit: "objects"})
+			},
+		}, write)
 		write.CloseWithError(err)
 		packed <- err
 	}()
 	hasher := swarm.NewHasher()
-	stage := fmt.Sprintf("Packing %d..%d", r.From, r.To)
 	in, hint, err := p.ingest(ctx, read, ingestSpec{
 		Format: p.format,
 		Limits: packfile.HardLimits,

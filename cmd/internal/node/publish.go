@@ -26,6 +26,7 @@ type publication struct {
 	progress ProgressFunc
 	signers  [][]byte // certificates for first contact
 	mirrors  []refs.Mirror
+	repack   bool // see PublishRequest
 }
 
 // publish publishes refs of a local repository.
@@ -38,7 +39,7 @@ func (n *Node) publish(ctx context.Context, req PublishRequest, progress Progres
 		return nil, err
 	}
 	defer end()
-	p.signers = req.Signers
+	p.signers, p.repack = req.Signers, req.Repack
 	chosen, err := p.mirror.chosen(req)
 	if err != nil {
 		return nil, err
@@ -214,7 +215,7 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 	if err := p.preflight(ctx); err != nil {
 		return nil, err
 	}
-	if p.was != nil && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) && slices.Equal(p.was.Snapshot.Mirrors, p.mirrors) {
+	if p.was != nil && !p.repack && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) && slices.Equal(p.was.Snapshot.Mirrors, p.mirrors) {
 		return p.renew(ctx)
 	}
 	if p.was != nil {
@@ -279,7 +280,7 @@ func (p *publication) makePacks(ctx context.Context, q *quarantine, list []refs.
 	if len(list) == 0 && len(listed) == 0 {
 		return nil, nil // an empty repository has no packs
 	}
-	maker := &packMaker{mirror: p.mirror, heap: p.node.heap, q: q, objects: []string{p.work.Objects}, format: p.work.ObjectFormat, progress: p.progress}
+	maker := &packMaker{mirror: p.mirror, heap: p.node.heap, q: q, objects: []string{p.work.Objects}, format: p.work.ObjectFormat, anew: p.repack, progress: p.progress}
 	known, err := p.mirror.loadBases(number - 1)
 	if err != nil {
 		return nil, err
@@ -287,8 +288,12 @@ func (p *publication) makePacks(ctx context.Context, q *quarantine, list []refs.
 	if p.was != nil {
 		known[p.was.Snapshot.Number] = tips(p.was.Snapshot.Refs)
 	}
+	ranges := refs.NextRanges(number, listed)
+	if base := (refs.Range{From: 0, To: number}); p.repack && !slices.Contains(ranges, base) {
+		ranges = append(ranges, base)
+	}
 	var made []*madePack
-	for _, r := range refs.NextRanges(number, listed) {
+	for _, r := range ranges {
 		granted, ok := known[r.From]
 		if !ok && r.From > 0 {
 			continue // a level that this computer did not see begin: it may come later

@@ -1,0 +1,95 @@
+package gitcmd
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gitpeer/gitpeer/refs"
+)
+
+// However git's words are cut into pieces, progress is reported, and only what
+// else it says is kept for the error.
+func TestPackMessages(t *testing.T) {
+	const said = "Enumerating objects: 10, done.\nCounting objects:  50% (5/10)\rCounting objects: 100% (10/10), done.\n" +
+		"Delta compression using up to 2 threads\nCompressing objects:   0% (0/7)\rCompressing objects: 100% (7/7)\r" +
+		"Compressing objects: 100% (7/7), done.\nwarning: a disk is slow\nWriting objects: 100% (10/10), 1 KiB, done.\nfatal: no more"
+	for cut := range len(said) {
+		var got []string
+		m := &packMessages{tail: tail{max: maxStderr}, report: func(done, total int64) { got = append(got, fmt.Sprint(done, "/", total)) }}
+		m.Write([]byte(said[:cut]))
+		m.Write([]byte(said[cut:]))
+		m.said(m.line)
+		if want := []string{"0/7", "7/7", "7/7"}; !slices.Equal(got, want) {
+			t.Fatalf("cut at %d: progress %q, want %q", cut, got, want)
+		}
+		if kept, want := m.String(), "warning: a disk is slow\nno more"; kept != want {
+			t.Fatalf("cut at %d: kept %q, want %q", cut, kept, want)
+		}
+	}
+}
+
+func TestPackMessagesBounded(t *testing.T) {
+	m := &packMessages{tail: tail{max: maxStderr}}
+	for range 100 {
+		m.Write(make([]byte, 1000)) // one line without an end
+	}
+	if len(m.line) > maxStderr {
+		t.Errorf("%d bytes of a line are kept", len(m.line))
+	}
+}
+
+// In a pack of a whole history the versions of a file lie side by side, tags or
+// not: in the order of history two files that change in turn would alternate.
+func TestPackKeepsFamiliesTogether(t *testing.T) {
+	r := newRepository(t)
+	names := map[string]string{}
+	for i := range 20 {
+		for _, name := range []string{"a", "b"} {
+			text := fmt.Sprintf("%s\n%d\n", strings.Repeat("a line of "+name+"\n", 50), i)
+			if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r.git("add", name)
+			names[r.git("rev-parse", ":"+name)] = name
+		}
+		r.commit(fmt.Sprint(i))
+	}
+	tip := refs.OID(r.git("rev-parse", "HEAD"))
+	var pack bytes.Buffer
+	if err := r.repo().PackObjects(t.Context(), PackSpec{Tips: []refs.OID{tip}}, &pack); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "x.pack")
+	if err := os.WriteFile(file, pack.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.git("index-pack", file)
+	var order []string // of names, by offset
+	lines := strings.Split(r.git("verify-pack", "-v", file), "\n")
+	slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(offset(a), offset(b)) })
+	for _, line := range lines {
+		oid, _, _ := strings.Cut(line, " ")
+		if name, ok := names[oid]; ok {
+			order = append(order, name)
+		}
+	}
+	if len(order) != 40 || len(slices.Compact(order)) > 2 {
+		t.Errorf("versions of files in the order %v", order)
+	}
+}
+
+// offset is where the object of a line of git verify-pack -v lies.
+func offset(line string) int {
+	if f := strings.Fields(line); len(f) >= 5 {
+		n, _ := strconv.Atoi(f[4])
+		return n
+	}
+	return 0
+}
