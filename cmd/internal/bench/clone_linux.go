@@ -84,9 +84,39 @@ func (l *bench) clone(ctx context.Context, r *repository) error {
 
 // linkClone measures clones over 100 Mbit/s with a round trip of 20 ms.
 func (l *bench) linkClone(ctx context.Context, r *repository) error {
-	return l.clones(ctx, r, cloneModes()[:1], "100mbit-20ms", func() (*site, error) {
-		return l.linked(ctx, r, goodReader, []link{goodReader})
-	})
+	open := func() (*site, error) { return l.linked(ctx, r, goodReader, []link{goodReader}) }
+	return errors.Join(
+		l.clones(ctx, r, cloneModes()[:1], linkName, open),
+		l.repackedClones(ctx, r, open))
+}
+
+// repackedClones measures clones of what the publisher has repacked.
+func (l *bench) repackedClones(ctx context.Context, r *repository, open func() (*site, error)) error {
+	c := config{"repo=" + r.Name, "link=" + linkName, "mode=bare", "by=" + repacked}
+	var s *site
+	for round := range l.rounds {
+		if l.has(round, "Clone", c) {
+			continue
+		}
+		if s == nil {
+			var err error
+			if s, err = open(); err != nil {
+				return err
+			}
+			defer s.stop()
+			out, err := s.published.person.run(ctx, "gitpeer", "publish", "--repack", r.plain)
+			if err != nil {
+				return err
+			}
+			l.emit(sample{"Publish", config{"repo=" + r.Name, "what=repack", "by=gitpeer"}, map[string]float64{"s": out.Wall.Seconds()}})
+		}
+		v, err := l.cloneBy(ctx, r, s, "gitpeer", cloneModes()[0].args)
+		if err != nil {
+			return err
+		}
+		l.emit(sample{"Clone", c, v})
+	}
+	return nil
 }
 
 // clones takes samples of each way to clone, round by round, on a site that is

@@ -13,7 +13,7 @@
 //
 //	Link        the lab itself, by plain TCP
 //	Clone       one reader, one seeder, loopback; libtorrent moves the pack alone
-//	LinkClone   the same over 100 Mbit/s, 20 ms
+//	LinkClone   the same over 100 Mbit/s, 20 ms; and once more after publish --repack
 //	Crowd       1, 5, 10 and 20 readers at once, an origin with 20 Mbit/s up
 //	SlowCrowd   twenty on links five times slower, where the CPUs of one machine keep up
 //	OriginDies  ten of them; the origin is killed when one has the whole pack, and

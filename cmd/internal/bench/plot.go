@@ -23,6 +23,7 @@ const sheet = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d"
 rect.ground { fill: #ffffff } text { font: 13px sans-serif; fill: #1f2328 } text.title { font-weight: bold }
 .axis { stroke: #59636e } .grid { stroke: #d1d9e0 } path, line { fill: none; stroke-width: 2 } .axis, .grid { stroke-width: 1 }
 .git { stroke: #d55e00; fill: #d55e00 } .git-bitmap { stroke: #e69f00; fill: #e69f00 } .gitpeer { stroke: #0072b2; fill: #0072b2 }
+.gitpeer-repack { stroke: #009e73; fill: #009e73 }
 .libtorrent { stroke: #848d97; fill: #848d97 } .goal { stroke: #1a7f37; fill: #1a7f37; stroke-dasharray: 2 4 } .net { stroke-dasharray: 6 4 }
 path { fill: none !important }
 @media (prefers-color-scheme: dark) {
@@ -150,10 +151,8 @@ func drawCrowd(curves []curve, repo string) string {
 // A group is the bars of one kind of clone.
 type group struct {
 	labels []string
-	values []float64 // of cloneWays
+	values []float64 // of cloneWays; the last may be missing
 }
-
-func cloneWays() []string { return []string{"git", "git-bitmap", "gitpeer"} }
 
 // cloneGroups are what clone.svg shows of the repositories: nothing if a bar is
 // missing.
@@ -162,7 +161,7 @@ func cloneGroups(all []row, repos []string) []group {
 	for _, repo := range repos {
 		for _, kind := range cloneKinds() {
 			g := group{labels: []string{repo, kind.mode, kind.link}}
-			for _, by := range cloneWays() {
+			for _, by := range kind.ways() {
 				r, ok := find(all, "Clone", config{"repo=" + repo, "link=" + kind.link, "mode=" + kind.mode, "by=" + by})
 				if !ok {
 					return nil
@@ -178,7 +177,7 @@ func cloneGroups(all []row, repos []string) []group {
 // drawClone plots clone times beside git's.
 func drawClone(groups []group) string {
 	d := newDrawing("git clone from one seeder, seconds", max(420, 60+130*len(groups)), 420)
-	d.legend([][2]string{{"git", "git daemon"}, {"git-bitmap", "git daemon with a bitmap"}, {"gitpeer", "gitpeer"}})
+	d.legend([][2]string{{"git", "git daemon"}, {"git-bitmap", "git daemon with a bitmap"}, {"gitpeer", "gitpeer"}, {repacked, "gitpeer publish --repack"}})
 	high := 0.0
 	for _, g := range groups {
 		high = max(high, slices.Max(g.values))
@@ -194,7 +193,7 @@ func drawClone(groups []group) string {
 			d.text(x+float64(j)*bar+(bar-3)/2, y(v)-5, "middle", strconv.FormatFloat(v, 'f', 1, 64))
 		}
 		for j, label := range g.labels {
-			d.text(x+1.5*bar, d.bottom+18+float64(j)*16, "middle", label)
+			d.text(x+(wide-bar)/2, d.bottom+18+float64(j)*16, "middle", label)
 		}
 	}
 	d.line("axis", d.left, d.bottom, d.right, d.bottom)

@@ -30,7 +30,7 @@ func crowdRows(repo string) []row {
 func cloneRows(repo string) []row {
 	var all []row
 	for _, kind := range cloneKinds() {
-		for i, by := range cloneWays() {
+		for i, by := range kind.ways() {
 			all = append(all, row{"Clone", config{"repo=" + repo, "link=" + kind.link, "mode=" + kind.mode, "by=" + by}, map[string]float64{"s": float64(9 - i)}, 1})
 		}
 	}

@@ -91,7 +91,24 @@ func reposOf(all []row, name string) []string {
 type cloneKind struct{ link, mode string }
 
 func cloneKinds() []cloneKind {
-	return []cloneKind{{"loopback", "bare"}, {"loopback", "checkout"}, {"100mbit-20ms", "bare"}}
+	return []cloneKind{{"loopback", "bare"}, {"loopback", "checkout"}, {linkName, "bare"}}
+}
+
+// linkName is what a link of 100 Mbit/s with a round trip of 20 ms is called.
+const linkName = "100mbit-20ms"
+
+// repacked is a clone of what the publisher has repacked.
+const repacked = "gitpeer-repack"
+
+func cloneWays() []string { return []string{"git", "git-bitmap", "gitpeer", repacked} }
+
+// ways are those of cloneWays that are measured: what is repacked is for links.
+func (k cloneKind) ways() []string {
+	all := cloneWays()
+	if k.link != linkName {
+		all = all[:len(all)-1]
+	}
+	return all
 }
 
 // missing are the rows that the table wants and that are not there, of
@@ -103,12 +120,12 @@ func missing(all []row) []string {
 			out = append(out, sample{Name: name, Config: c}.key())
 		}
 	}
-	for _, link := range []string{"100mbit-20ms", "20mbit-20ms"} {
+	for _, link := range []string{linkName, "20mbit-20ms"} {
 		want("Link", config{"link=" + link, "by=tcp"})
 	}
 	for _, repo := range reposOf(all, "Clone") {
 		for _, kind := range cloneKinds() {
-			for _, by := range cloneWays() {
+			for _, by := range kind.ways() {
 				want("Clone", config{"repo=" + repo, "link=" + kind.link, "mode=" + kind.mode, "by=" + by})
 			}
 		}
