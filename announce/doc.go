@@ -75,7 +75,8 @@
 //
 // # Publishing
 //
-// [Publish] reads the current record first. If that is newer than the last one
+// [Publish] reads the current record first, or takes the caller's word for it
+// ([Publication.Lookup]). If that is newer than the last one
 // known here, or another one of the same seq, the key is in use elsewhere:
 // *[InUseError], and nothing is sent. Then it signs, saves, puts the item on
 // the (up to [PutNodes]) closest nodes, and reads it back in a new lookup.

@@ -39,6 +39,10 @@ type Publication struct {
 	Life   time.Duration // from Now to expiry, MinLife to MaxLife; 0 means DefaultLife
 	Now    time.Time     // the publisher's clock
 
+	// Lookup, if not nil, is one of the record that has ended only just now:
+	// Publish does not look a second time before it writes.
+	Lookup *Lookup
+
 	// Save, if not nil, is called with the signed item before it is sent: an
 	// item that may be out must not be forgotten, or the next publication
 	// would take it for another writer's. If Save fails, nothing is sent.
@@ -94,8 +98,13 @@ func Publish(ctx context.Context, d DHT, s keys.Signer, p Publication) (*Publish
 	if p.Last != nil && !o.accepts(p.Last) {
 		return nil, &ItemError{Reason: "the last known item is not one of " + a.String()}
 	}
-	if err := o.look(ctx, d, anyAnswer); err != nil {
-		return nil, err
+	if p.Lookup != nil {
+		o.add(p.Lookup)
+	}
+	if len(o.holds) == 0 {
+		if err := o.look(ctx, d, anyAnswer); err != nil {
+			return nil, err
+		}
 	}
 	published, err := o.publish(ctx, d, s, p)
 	if err != nil {

@@ -252,6 +252,50 @@ func TestPublishKeyInUseElsewhere(t *testing.T) {
 	})
 }
 
+// Whoever has just looked need not look again before writing; what was seen then
+// counts, and a look that has seen nothing does not.
+func TestPublishAfterLookup(t *testing.T) {
+	bubble(t, func(t *testing.T, f *dhttest.Fake) {
+		d := f.Client(writer)
+		look := func() *announce.Lookup {
+			l, err := d.Lookup(t.Context(), signer().ID(), tools().Salt())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		var calls []string
+		publish := func(p announce.Publication) (*announce.Published, error) {
+			calls = nil
+			d.Before(func(call string) { calls = append(calls, call) })
+			defer d.Before(nil)
+			return announce.Publish(t.Context(), d, signer(), p)
+		}
+		p := publication(1, nil)
+		p.Lookup = look()
+		first, err := publish(p)
+		if err != nil || first.String() != "stored on 20 of 20 nodes" || !slices.Equal(calls, []string{"Store", "Lookup"}) {
+			t.Fatalf("Publish() after a look = %v, %v by %q, want it stored on 20 by Store, Lookup", first, err, calls)
+		}
+		time.Sleep(time.Minute)
+		p = publication(2, first.Item)
+		p.Lookup = &announce.Lookup{}
+		second, err := publish(p)
+		if err != nil || !slices.Equal(calls, []string{"Lookup", "Store", "Lookup"}) {
+			t.Fatalf("Publish() after a look that saw nothing = %v by %q, want Lookup, Store, Lookup", err, calls)
+		}
+		time.Sleep(time.Minute)
+		p = publication(3, first.Item)
+		p.Lookup = look()
+		if _, err := publish(p); !is[*announce.InUseError](err) || len(calls) > 0 {
+			t.Errorf("Publish() after a look that saw another item = %v by %q, want *InUseError at once", err, calls)
+		}
+		if f.Holders(second.Item) != 20 {
+			t.Error("a refused publication has changed the DHT")
+		}
+	})
+}
+
 // Two writers who both read before either writes.
 func TestPublishRace(t *testing.T) {
 	for _, c := range []struct {

@@ -20,8 +20,8 @@ type Snapshot struct {
 	Refs         []Ref  // sorted by name
 	Packs        []Pack // sorted by From, then To
 
-	// Signers are certificates of those who signed the tips, as far as the
-	// publisher has them: binary OpenPGP certificates and SSH public keys in
+	// Signers are certificates of those who signed the tips, or earlier ones, as
+	// far as the publisher has them: binary OpenPGP certificates and SSH public keys in
 	// wire format, sorted. They spare a reader the search at first contact,
 	// and grant nothing: a reader trusts only what its own policy lists.
 	Signers [][]byte

@@ -33,6 +33,7 @@ type helper struct {
 	gitDir   string // "" where git is not in a repository
 	protocol string // GIT_PROTOCOL
 	agent    string // SSH_AUTH_SOCK
+	gnupg    string // GNUPGHOME, absolute
 	peers    []string
 	rewind   bool
 	look     bool

@@ -33,6 +33,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return u.Fail(err)
 	}
+	gnupg, err := node.GnupgHome(os.Getenv)
+	if err != nil {
+		return u.Fail(err)
+	}
 	h := &helper{
 		ui:       u,
 		stderr:   stderr,
@@ -41,6 +45,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		gitDir:   os.Getenv("GIT_DIR"),
 		protocol: os.Getenv("GIT_PROTOCOL"),
 		agent:    os.Getenv("SSH_AUTH_SOCK"),
+		gnupg:    gnupg,
 		peers:    list(os.Getenv("GITPEER_PEERS")),
 		look:     os.Getenv("GITPEER_LOOK") == "1",
 		rewind:   os.Getenv("GITPEER_ALLOW_REWIND") == "1",

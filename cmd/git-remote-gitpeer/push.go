@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
-	"github.com/gitpeer/gitpeer/cmd/internal/gpg"
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/cmd/internal/ui"
 	"github.com/gitpeer/gitpeer/keys"
@@ -176,21 +175,15 @@ func (h *helper) updates(ctx context.Context, lines []line, leases map[refs.Name
 	return updates, problems, nil
 }
 
-// publish sends a push to the node, with what it needs to sign and what
-// readers need for their first contact.
+// publish sends a push to the node, with what it needs to sign and where the
+// certificates are that readers need for their first contact.
 func (h *helper) publish(ctx context.Context, r node.PushRequest) (*node.PushResult, error) {
 	var err error
 	if !r.DryRun {
 		if r.Credentials, err = h.ui.Credentials(ctx, h.home.KeyFile(), h.agent); err != nil {
 			return nil, err
 		}
-		var tips []refs.OID
-		for _, u := range r.Updates {
-			if u.New != "" {
-				tips = append(tips, u.New)
-			}
-		}
-		r.Signers = gpg.Keyring{}.TipSigners(ctx, gitcmd.Repo{Dir: r.GitDir}, tips)
+		r.GnupgHome = h.gnupg
 	}
 	c, err := h.dial(ctx)
 	if err != nil {

@@ -5,11 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
-	"github.com/gitpeer/gitpeer/cmd/internal/gpg"
 	"github.com/gitpeer/gitpeer/cmd/internal/node"
 	"github.com/gitpeer/gitpeer/cmd/internal/ui"
-	"github.com/gitpeer/gitpeer/refs"
 )
 
 func publishCommand() *command {
@@ -56,14 +53,14 @@ func runPublish(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	request := node.PublishRequest{Dir: dir, Name: *name, Patterns: *patterns, Mirrors: *mirrors, Repack: *repack}
+	if request.GnupgHome, err = node.GnupgHome(os.Getenv); err != nil {
+		return err
+	}
 	home, err := e.home()
 	if err != nil {
 		return err
 	}
 	if request.Credentials, err = e.ui.Credentials(ctx, home.KeyFile(), os.Getenv("SSH_AUTH_SOCK")); err != nil {
-		return err
-	}
-	if request.Signers, err = signers(ctx, dir, *patterns); err != nil {
 		return err
 	}
 	client, err := e.dial(ctx)
@@ -87,22 +84,4 @@ func runPublish(ctx context.Context, e *env, args []string) error {
 		e.ui.Notef("%s number %d; the record is stored on %d of %d nodes", what, result.Number, result.Stored, result.Asked)
 	}
 	return nil
-}
-
-// signers collects certificates for readers' first contact. The tips of
-// branches come before those of tags.
-func signers(ctx context.Context, dir string, patterns []string) ([][]byte, error) {
-	work, err := gitcmd.Locate(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	list, err := work.Refs(ctx, patterns...)
-	if err != nil {
-		return nil, err
-	}
-	tips := make([]refs.OID, 0, len(list))
-	for _, ref := range list {
-		tips = append(tips, ref.OID)
-	}
-	return gpg.Keyring{}.TipSigners(ctx, work.Repo, tips), nil
 }

@@ -31,9 +31,17 @@ var ErrNotRepository = errors.New("not a git repository")
 
 // Locate finds the repository that dir, a work tree or a git directory, is in.
 func Locate(ctx context.Context, dir string) (*Work, error) {
-	cmd := Repo{Dir: "."}.Command(ctx, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
-		"--show-object-format", "--is-shallow-repository", "--git-path", "objects")
-	cmd.Dir, cmd.Env = dir, without(cmd.Env, "GIT_DIR")
+	cmd := Repo{Dir: "."}.Command(ctx, whereabouts...)
+	cmd.Env = without(cmd.Env, "GIT_DIR")
+	return locate(ctx, cmd, dir)
+}
+
+// whereabouts asks git for what is in a Work.
+var whereabouts = []string{"rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
+	"--show-object-format", "--is-shallow-repository", "--git-path", "objects"}
+
+func locate(ctx context.Context, cmd *exec.Cmd, dir string) (*Work, error) {
+	cmd.Dir = dir
 	out, err := run(cmd, nil)
 	if err != nil {
 		var failed *Error
@@ -52,7 +60,7 @@ func Locate(ctx context.Context, dir string) (*Work, error) {
 		Shallow:      lines[3] == "true",
 		Objects:      lines[4],
 	}
-	w.Partial, err = w.promises(ctx)
+	w.Partial, err = w.promises(ctx, filepath.Join(lines[1], "config"))
 	return w, err
 }
 
@@ -60,26 +68,35 @@ func Locate(ctx context.Context, dir string) (*Work, error) {
 // not been told that it is safe.
 var ErrNotOwned = errors.New("the repository belongs to another user")
 
-// Owned checks that the repository that dir is in is one that git itself would
+// LocateOwned is Locate of a repository that git itself would
 // work in: the user's own, or one that the user's or the system's safe.directory
 // names. All other commands leave that aside, for the repository was chosen by
 // then; but where a folder is searched for upwards, somebody else may have put
 // one in the way, as in /tmp.
-func Owned(ctx context.Context, dir string) error {
-	cmd := exec.CommandContext(ctx, "git", "rev-parse", "--git-dir") // runs nothing that a configuration names
-	cmd.Dir, cmd.Env = dir, without(without(Environ(), "GIT_CONFIG_NOSYSTEM"), "GIT_CONFIG_GLOBAL")
-	_, err := run(cmd, nil)
+func LocateOwned(ctx context.Context, dir string) (*Work, error) {
+	cmd := exec.CommandContext(ctx, "git", whereabouts...) // runs nothing that a configuration names
+	cmd.Env = without(without(Environ(), "GIT_CONFIG_NOSYSTEM"), "GIT_CONFIG_GLOBAL")
+	w, err := locate(ctx, cmd, dir)
 	var failed *Error
-	if errors.As(err, &failed) && failed.ExitCode() == 128 && strings.Contains(failed.Stderr, "dubious ownership") {
-		return fmt.Errorf("%w: %q", ErrNotOwned, dir)
+	switch {
+	case err == nil:
+		return w, nil
+	case errors.As(err, &failed) && failed.ExitCode() == 128 && strings.Contains(failed.Stderr, "dubious ownership"):
+		return nil, fmt.Errorf("%w: %q", ErrNotOwned, dir)
 	}
-	return nil // what else is wrong, Locate says
+	return Locate(ctx, dir) // what is wrong with the user's configuration is no matter here
 }
 
 // promises reports whether the repository is configured to fetch objects that
-// it lacks when they are needed. What it lacks cannot be packed.
-func (r Repo) promises(ctx context.Context) (bool, error) {
-	_, err := run(r.Command(ctx, "config", "--local", "--get-regexp", `^(remote\..*\.promisor|extensions\.partialclone)$`), nil)
+// it lacks when they are needed. What it lacks cannot be packed. A configuration
+// that has none of the words has not the keys either, which can be written in no
+// other way (git-config(1)): git is asked of the others only.
+func (r Repo) promises(ctx context.Context, file string) (bool, error) {
+	text, err := os.ReadFile(file)
+	if low := bytes.ToLower(text); err == nil && !bytes.Contains(low, []byte("promisor")) && !bytes.Contains(low, []byte("partialclone")) {
+		return false, nil
+	}
+	_, err = run(r.Command(ctx, "config", "--local", "--get-regexp", `^(remote\..*\.promisor|extensions\.partialclone)$`), nil)
 	var failed *Error
 	if errors.As(err, &failed) && failed.ExitCode() == 1 {
 		return false, nil

@@ -47,6 +47,7 @@ func (e *AmbiguousError) Error() string {
 // A Keyring is the public keyring of the user, read with a gpg program.
 type Keyring struct {
 	Program string // "" is gpg, found in PATH
+	Home    string // GNUPGHOME; "" is what the environment says
 }
 
 var (
@@ -77,7 +78,7 @@ func Named(query string) bool { return selector(query) != "" }
 func (k Keyring) Find(ctx context.Context, query string) ([]string, error) {
 	which := selector(query)
 	if which == "" {
-		return nil, fmt.Errorf("%q is neither a fingerprint, a 16-digit key id nor a mail address", query)
+		return nil, unselectable(query)
 	}
 	out, err := k.run(ctx, "--with-colons", "--list-keys", "--", which)
 	if err != nil {
@@ -98,28 +99,33 @@ func (k Keyring) Find(ctx context.Context, query string) ([]string, error) {
 	return fingerprints, nil
 }
 
+func unselectable(query string) error {
+	return fmt.Errorf("%q is neither a fingerprint, a 16-digit key id nor a mail address", query)
+}
+
 // Export returns the one certificate that a query, as Find takes it, stands
 // for: binary packets, the owner's statements only. It fails with a
 // *NotFoundError, an *AmbiguousError or ErrNoGPG.
 func (k Keyring) Export(ctx context.Context, query string) ([]byte, error) {
-	found, err := k.Find(ctx, query)
+	which := selector(query)
+	if which == "" {
+		return nil, unselectable(query)
+	}
+	out, err := k.run(ctx, "--export", "--", which)
 	switch {
 	case err != nil:
 		return nil, err
-	case len(found) == 0:
+	case len(out) == 0:
 		return nil, &NotFoundError{Query: query}
-	case len(found) > 1:
-		return nil, &AmbiguousError{Query: query, Fingerprints: found}
-	}
-	out, err := k.run(ctx, "--export", "--", "0x"+found[0])
-	if err != nil {
-		return nil, err
 	}
 	cert, err := strip(out)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s from gpg: %w", found[0], err)
+	if err == nil {
+		return cert, nil
 	}
-	return cert, nil
+	if found, lost := k.Find(ctx, query); lost == nil && len(found) > 1 {
+		return nil, &AmbiguousError{Query: query, Fingerprints: found}
+	}
+	return nil, fmt.Errorf("certificate %s from gpg: %w", which, err)
 }
 
 // run runs gpg and returns what it printed. A query without a match is not an
@@ -137,6 +143,9 @@ func (k Keyring) run(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, append(fixed, args...)...)
 	out, said := &bounded{max: maxExport}, &bounded{max: 4 << 10}
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	if k.Home != "" {
+		cmd.Env = append(cmd.Env, "GNUPGHOME="+k.Home)
+	}
 	cmd.Stdout, cmd.Stderr = out, said
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()

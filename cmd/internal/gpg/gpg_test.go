@@ -106,6 +106,9 @@ func TestExportRefuses(t *testing.T) {
 	if _, err := (Keyring{}).Export(ctx, "alice@example.org"); !errors.As(err, &ambiguous) || len(ambiguous.Fingerprints) != 2 {
 		t.Errorf("Export of two keys = %v, want an AmbiguousError with both", err)
 	}
+	if _, err := (Keyring{Home: t.TempDir()}).Export(ctx, "alice@example.org"); !errors.As(err, &notFound) {
+		t.Errorf("Export out of another keyring = %v, want a NotFoundError", err)
+	}
 	for _, query := range []string{"", "Alice", "ABCDEF01", "-alice@example.org -o", "=Alice", "--export-secret-keys", "a@b\n--x"} {
 		if _, err := (Keyring{}).Export(ctx, query); err == nil {
 			t.Errorf("Export(%q) succeeded, want an error", query)

@@ -63,7 +63,7 @@ type PublishRequest struct {
 	Patterns    []string    `json:"refs,omitempty"`    // ref names or globs; empty: all branches and tags
 	Repack      bool        `json:"repack,omitempty"`  // make one pack of all, with new deltas, even if nothing has changed
 	Credentials Credentials `json:"credentials"`
-	Signers     [][]byte    `json:"signers,omitempty"` // certificates of tip signers, for readers' first contact
+	GnupgHome   string      `json:"gnupg_home,omitempty"` // GNUPGHOME of the caller, absolute: where certificates of tip signers are
 }
 
 // A PublishResult says what was published and how well the record is stored.
@@ -100,7 +100,7 @@ type PushRequest struct {
 	Atomic      bool        `json:"atomic,omitempty"`
 	DryRun      bool        `json:"dry_run,omitempty"`
 	Credentials Credentials `json:"credentials"`
-	Signers     [][]byte    `json:"signers,omitempty"`
+	GnupgHome   string      `json:"gnupg_home,omitempty"` // as in PublishRequest
 }
 
 // A RefResult says what became of one RefUpdate; Problem is "" if it was done.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,10 +20,49 @@ import (
 // never saw.
 type bases map[uint64][]refs.OID
 
-// basesJSON is the file gitpeer/bases.
+// basesJSON is the file gitpeer/bases. Most tips are those of most bases, and
+// there may be thousands: each is written once.
 type basesJSON struct {
-	Number uint64 `json:"number"` // of the snapshot up to which they are kept
-	Bases  bases  `json:"bases"`
+	Number uint64            `json:"number"` // of the snapshot up to which they are kept
+	Tips   []refs.OID        `json:"tips"`
+	Sets   map[uint64][]byte `json:"sets"` // by snapshot: bit i%8 of byte i/8 is set if it has tip i
+}
+
+// format writes the bases that hold at snapshot number.
+func (b bases) format(number uint64) ([]byte, error) {
+	j := basesJSON{Number: number, Sets: map[uint64][]byte{}}
+	place := map[refs.OID]int{}
+	for _, from := range slices.Backward(slices.Sorted(maps.Keys(b))) {
+		set := make([]byte, (len(place)+len(b[from])+7)/8)
+		for _, oid := range b[from] {
+			i, ok := place[oid]
+			if !ok {
+				i = len(j.Tips)
+				place[oid], j.Tips = i, append(j.Tips, oid)
+			}
+			set[i/8] |= 1 << (i % 8)
+		}
+		j.Sets[from] = bytes.TrimRight(set, "\x00")
+	}
+	return json.Marshal(j)
+}
+
+// bases gives what format was given.
+func (j *basesJSON) bases() (bases, error) {
+	b := bases{}
+	for from, set := range j.Sets {
+		b[from] = []refs.OID{}
+		for i := range 8 * len(set) {
+			switch {
+			case set[i/8]>>(i%8)&1 == 0:
+			case i >= len(j.Tips):
+				return nil, fmt.Errorf("gitpeer/bases: %d has tip %d of %d", from, i, len(j.Tips))
+			default:
+				b[from] = append(b[from], j.Tips[i])
+			}
+		}
+	}
+	return b, nil
 }
 
 // loadBases reads the bases that hold at snapshot number. If the file is of
@@ -38,24 +78,25 @@ func (m *mirror) loadBases(number uint64) (bases, error) {
 	if err := json.Unmarshal(raw, &stored); err != nil {
 		return nil, fmt.Errorf("gitpeer/bases: %w", err)
 	}
-	if stored.Number != number || stored.Bases == nil {
+	if stored.Number != number {
 		return bases{}, nil
 	}
-	return stored.Bases, nil
+	return stored.bases()
 }
 
-// saveBases brings the bases from snapshot number up to the accepted one.
-func (m *mirror) saveBases(ctx context.Context, number uint64) error {
-	b, err := m.loadBases(number)
-	if err != nil {
-		return err
-	}
+// saveBases brings the bases up to the accepted snapshot. passed are tips of
+// the one before that tips of this one are known to descend from.
+func (m *mirror) saveBases(ctx context.Context, passed map[refs.OID]bool) error {
 	s := m.current().Snapshot
-	next, err := b.after(ctx, m.repo, s)
+	b, err := m.loadBases(s.Number - 1)
 	if err != nil {
 		return err
 	}
-	raw, err := json.Marshal(basesJSON{s.Number, next})
+	next, err := b.after(ctx, m.repo, s, passed)
+	if err != nil {
+		return err
+	}
+	raw, err := next.format(s.Number)
 	if err != nil {
 		return err
 	}
@@ -64,32 +105,41 @@ func (m *mirror) saveBases(ctx context.Context, number uint64) error {
 
 // after is the bases once snapshot s is published: without the tips that s no
 // longer reaches, with those of s, and only of snapshots that a pack may still
-// lead on from. objects has everything that s reaches.
-func (b bases) after(ctx context.Context, objects gitcmd.Repo, s *refs.Snapshot) (bases, error) {
+// lead on from. objects has everything that s reaches, and s reaches passed.
+func (b bases) after(ctx context.Context, objects gitcmd.Repo, s *refs.Snapshot, passed map[refs.OID]bool) (bases, error) {
 	next := bases{}
 	keep := anchors(s)
-	listed := map[refs.OID]bool{}
-	for _, oid := range tips(s.Refs) {
-		listed[oid] = true
+	reached := maps.Clone(passed)
+	if reached == nil {
+		reached = map[refs.OID]bool{}
 	}
-	unlisted := map[refs.OID]bool{}
+	for _, oid := range tips(s.Refs) {
+		reached[oid] = true
+	}
 	for from, oids := range b {
-		if !keep[from] || from >= s.Number {
-			continue
+		if keep[from] && from < s.Number {
+			next[from] = oids
 		}
-		next[from] = oids
-		for _, oid := range oids {
-			if !listed[oid] {
-				unlisted[oid] = true
+	}
+	// What the last snapshot reached, s reaches if it reaches that one's tips.
+	lost := func(oid refs.OID) bool { return !reached[oid] }
+	if last, ok := b[s.Number-1]; !ok || slices.ContainsFunc(last, lost) {
+		unknown := map[refs.OID]bool{}
+		for _, oids := range next {
+			for _, oid := range oids {
+				if lost(oid) {
+					unknown[oid] = true
+				}
 			}
 		}
-	}
-	reached, err := objects.Reached(ctx, slices.Sorted(maps.Keys(unlisted)), tips(s.Refs))
-	if err != nil {
-		return nil, err
-	}
-	for from, oids := range next {
-		next[from] = slices.DeleteFunc(slices.Clone(oids), func(oid refs.OID) bool { return !listed[oid] && !reached[oid] })
+		more, err := objects.Reached(ctx, slices.Sorted(maps.Keys(unknown)), tips(s.Refs))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(reached, more)
+		for from, oids := range next {
+			next[from] = slices.DeleteFunc(slices.Clone(oids), lost)
+		}
 	}
 	next[s.Number] = tips(s.Refs)
 	return next, nil

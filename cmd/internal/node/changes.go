@@ -166,13 +166,14 @@ func checkRefs(list []refs.Ref) error {
 }
 
 // rewinds are the branches of now that do not descend from where they were, and
-// the tags that moved: readers will refuse them.
-func rewinds(ctx context.Context, objects gitcmd.Repo, old, now []refs.Ref) ([]string, error) {
+// the tags that moved: readers will refuse them. It also gives what branches
+// that do descend have left behind.
+func rewinds(ctx context.Context, objects gitcmd.Repo, old, now []refs.Ref) (notes []string, passed map[refs.OID]bool, err error) {
 	was := map[refs.Name]refs.OID{}
 	for _, r := range old {
 		was[r.Name] = r.OID
 	}
-	var notes []string
+	passed = map[refs.OID]bool{}
 	for _, r := range now {
 		before := was[r.Name]
 		if before == "" || before == r.OID {
@@ -184,11 +185,11 @@ func rewinds(ctx context.Context, objects gitcmd.Repo, old, now []refs.Ref) ([]s
 		}
 		forward, err := objects.IsAncestor(ctx, before, r.OID)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if !forward {
+		if passed[before] = passed[before] || forward; !forward {
 			notes = append(notes, fmt.Sprintf("branch %s goes back or aside: readers will refuse it until they allow the rewind", r.Name.Short()))
 		}
 	}
-	return notes, nil
+	return notes, passed, nil
 }

@@ -48,6 +48,20 @@ func DefaultHome(getenv func(string) string) (Home, error) {
 	return newHome(filepath.Join(config, "gitpeer"), filepath.Join(data, "gitpeer"), getenv), nil
 }
 
+// GnupgHome is the GNUPGHOME of whoever calls the node, absolute, or "" if that
+// is not set.
+func GnupgHome(getenv func(string) string) (string, error) {
+	dir := getenv("GNUPGHOME")
+	if dir == "" {
+		return "", nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("GNUPGHOME: %w", err)
+	}
+	return dir, nil
+}
+
 func newHome(config, data string, getenv func(string) string) Home {
 	h := Home{Config: config, Data: data, socket: filepath.Join(data, "socket")}
 	if len(h.socket) > maxSocketPath {

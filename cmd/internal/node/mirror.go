@@ -373,7 +373,7 @@ func (m *mirror) acceptLocked(ctx context.Context, next *state, q *quarantine, p
 	}
 	// From here on the outcome is settled: a caller who gives up does not stop it.
 	m.unfinished = true
-	if err := m.finish(context.WithoutCancel(ctx), &a); err != nil {
+	if err := m.finish(context.WithoutCancel(ctx), &a, next.Snapshot); err != nil {
 		return err
 	}
 	m.unfinished = false
@@ -409,8 +409,8 @@ func (m *mirror) replaceItem(ctx context.Context, item *announce.Item) error {
 	return m.acceptLocked(ctx, old.renewed(m.addr, item, record), nil, nil)
 }
 
-// finish carries an acceptance out. Each step can be done again.
-func (m *mirror) finish(ctx context.Context, a *acceptance) error {
+// finish carries an acceptance out, of this snapshot. Each step can be done again.
+func (m *mirror) finish(ctx context.Context, a *acceptance, snapshot *refs.Snapshot) error {
 	var beside []durable.File // the packs
 	for _, j := range a.Packs {
 		files, err := m.movePack(m.path(a.Quarantine), j)
@@ -420,10 +420,6 @@ func (m *mirror) finish(ctx context.Context, a *acceptance) error {
 		beside = append(beside, files...)
 	}
 	if err := durable.ReplaceAll(beside); err != nil { // and the names of the packs
-		return err
-	}
-	snapshot, err := refs.Open(a.Note, m.addr)
-	if err != nil {
 		return err
 	}
 	if err := m.repo.SetRefs(ctx, snapshot.Refs); err != nil {
@@ -530,7 +526,11 @@ func (m *mirror) recover(ctx context.Context) error {
 		if err := m.repo.Unlock(); err != nil {
 			return err
 		}
-		err := m.finish(ctx, &a)
+		snapshot, err := refs.Open(a.Note, m.addr)
+		if err != nil {
+			return fmt.Errorf("gitpeer/accepting: %w", err)
+		}
+		err = m.finish(ctx, &a, snapshot)
 		if errors.Is(err, errPackLost) { // the refs move after the packs: the old state is whole
 			err = os.Remove(m.path("accepting"))
 		}

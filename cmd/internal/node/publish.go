@@ -9,8 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gitpeer/gitpeer/announce"
 	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/cmd/internal/gpg"
 	"github.com/gitpeer/gitpeer/keys"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
@@ -24,22 +27,40 @@ type publication struct {
 	signer   keys.Signer
 	work     *gitcmd.Work
 	progress ProgressFunc
-	signers  [][]byte // certificates for first contact
+	keyring  gpg.Keyring // of the user
 	mirrors  []refs.Mirror
 	repack   bool // see PublishRequest
+
+	looked  *look             // at the current record; nil before
+	signers [][]byte          // certificates for first contact
+	passed  map[refs.OID]bool // tips that branches have gone on from
+}
+
+// A look is a lookup of the current record.
+type look struct {
+	*announce.Lookup
+	ended time.Time
 }
 
 // publish publishes refs of a local repository.
 func (n *Node) publish(ctx context.Context, req PublishRequest, progress ProgressFunc) (*PublishResult, error) {
-	if err := gitcmd.Owned(ctx, req.Dir); err != nil {
-		return nil, err
-	}
-	p, end, err := n.beginPublication(ctx, req.Dir, req.Name, req.Credentials, progress)
+	work, err := gitcmd.LocateOwned(ctx, req.Dir)
 	if err != nil {
 		return nil, err
 	}
+	name := req.Name
+	if name == "" {
+		if name, err = defaultName(req.Dir); err != nil {
+			return nil, err
+		}
+	}
+	p, end, err := n.beginPublication(ctx, work, name, req.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	p.progress = progress
 	defer end()
-	p.signers, p.repack = req.Signers, req.Repack
+	p.keyring.Home, p.repack = req.GnupgHome, req.Repack
 	chosen, err := p.mirror.chosen(req)
 	if err != nil {
 		return nil, err
@@ -83,12 +104,17 @@ func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc)
 		return nil, errorf(trust.Usage, "git push "+refs.Address{Publisher: id, Name: a.Name}.String(),
 			"%s is not yours to publish: your publisher id is %s", a, id)
 	}
-	p, end, err := n.beginPublication(ctx, req.GitDir, string(a.Name), req.Credentials, progress)
+	work, err := gitcmd.Locate(ctx, req.GitDir)
 	if err != nil {
 		return nil, err
 	}
+	p, end, err := n.beginPublication(ctx, work, string(a.Name), req.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	p.progress = progress
 	defer end()
-	p.signers = req.Signers
+	p.keyring.Home = req.GnupgHome
 	chosen, err := p.mirror.settings()
 	if err != nil {
 		return nil, err
@@ -123,21 +149,12 @@ func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc)
 
 // beginPublication checks the work repository, unlocks the key and makes
 // the mirror's next operation this one; the caller calls end.
-func (n *Node) beginPublication(ctx context.Context, dir, name string, c Credentials, progress ProgressFunc) (*publication, func(), error) {
-	work, err := gitcmd.Locate(ctx, dir)
-	if err != nil {
-		return nil, nil, err
-	}
+func (n *Node) beginPublication(ctx context.Context, work *gitcmd.Work, name string, c Credentials) (*publication, func(), error) {
 	switch {
 	case work.Shallow:
-		return nil, nil, errorf(trust.Usage, "git fetch --unshallow", "%s is a shallow clone: its history is cut off, so it cannot be published whole", dir)
+		return nil, nil, errorf(trust.Usage, "git fetch --unshallow", "%s is a shallow clone: its history is cut off, so it cannot be published whole", work.Dir)
 	case work.Partial:
-		return nil, nil, errorf(trust.Usage, "git fetch --refetch --no-filter", "%s is a partial clone: objects are missing, so it cannot be published whole", dir)
-	}
-	if name == "" {
-		if name, err = defaultName(dir); err != nil {
-			return nil, nil, err
-		}
+		return nil, nil, errorf(trust.Usage, "git fetch --refetch --no-filter", "%s is a partial clone: objects are missing, so it cannot be published whole", work.Dir)
 	}
 	repoName, err := refs.ParseRepoName(name)
 	if err != nil {
@@ -155,7 +172,7 @@ func (n *Node) beginPublication(ctx context.Context, dir, name string, c Credent
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &publication{node: n, mirror: m, was: m.current(), signer: signer, work: work, progress: progress}
+	p := &publication{node: n, mirror: m, was: m.current(), signer: signer, work: work}
 	return p, end, nil
 }
 
@@ -212,23 +229,18 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 		return nil, errorf(trust.TryLater, "git ls-remote "+m.addr.String()+"    # brings them back from whoever has them",
 			"%d packs of the mirror %s are missing or cut off", len(damaged), m.dir)
 	}
-	if err := p.preflight(ctx); err != nil {
-		return nil, err
-	}
-	if p.was != nil && !p.repack && p.was.Snapshot.Head == head && slices.Equal(p.was.Snapshot.Refs, list) && slices.Equal(p.was.Snapshot.Mirrors, p.mirrors) {
-		return p.renew(ctx)
-	}
-	if p.was != nil {
-		if p.was.Snapshot.ObjectFormat != p.work.ObjectFormat {
-			return nil, errorf(trust.Usage, "gitpeer publish --name OTHER", "%s is a %s repository, %s is %s", m.addr, p.was.Snapshot.ObjectFormat, p.work.Dir, p.work.ObjectFormat)
-		}
-		notes, err := rewinds(ctx, p.objects(), p.was.Snapshot.Refs, list)
-		if err != nil {
+	was := p.was
+	same := was != nil && !p.repack && was.Snapshot.Head == head && slices.Equal(was.Snapshot.Refs, list) && slices.Equal(was.Snapshot.Mirrors, p.mirrors)
+	if was == nil || same || p.repack { // nothing to do meanwhile, or much that might be in vain
+		if err := p.preflight(ctx); err != nil {
 			return nil, err
 		}
-		for _, note := range notes {
-			p.progress(Progress{Note: note, Warning: true})
-		}
+	}
+	switch {
+	case same:
+		return p.renew(ctx)
+	case was != nil && was.Snapshot.ObjectFormat != p.work.ObjectFormat:
+		return nil, errorf(trust.Usage, "gitpeer publish --name OTHER", "%s is a %s repository, %s is %s", m.addr, was.Snapshot.ObjectFormat, p.work.Dir, p.work.ObjectFormat)
 	}
 	if err := m.create(ctx, p.work.ObjectFormat); err != nil {
 		return nil, err
@@ -238,16 +250,71 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 		return nil, err
 	}
 	defer q.remove()
-	made, err := p.makePacks(ctx, q, list)
+	made, err := p.prepare(ctx, q, list)
 	if err != nil {
 		return nil, err
 	}
 	return p.release(ctx, q, p.snapshot(list, head, made), made)
 }
 
+// prepare makes the packs, and does meanwhile what does not need them. Nothing
+// of it leaves the quarantine.
+func (p *publication) prepare(ctx context.Context, q *quarantine, list []refs.Ref) (made []*madePack, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	if p.looked == nil {
+		g.Go(func() error { return p.preflight(ctx) })
+	}
+	g.Go(func() error { return p.warn(ctx, list) })
+	g.Go(func() error {
+		p.signers = p.findSigners(ctx, list)
+		return nil
+	})
+	g.Go(func() (err error) {
+		made, err = p.makePacks(ctx, q, list)
+		return err
+	})
+	return made, g.Wait()
+}
+
+// warn tells of the refs that readers will refuse, and notes which go on.
+func (p *publication) warn(ctx context.Context, list []refs.Ref) error {
+	if p.was == nil {
+		return nil
+	}
+	notes, passed, err := rewinds(ctx, p.objects(), p.was.Snapshot.Refs, list)
+	p.passed = passed
+	for _, note := range notes {
+		p.progress(Progress{Note: note, Warning: true})
+	}
+	return err
+}
+
+// findSigners collects certificates for readers' first contact: of who signed
+// the tips that are new, then those that the last snapshot has. A newer
+// certificate of the same key stands for an older one.
+func (p *publication) findSigners(ctx context.Context, list []refs.Ref) [][]byte {
+	var old [][]byte
+	published := map[refs.OID]bool{}
+	if p.was != nil {
+		old = p.was.Snapshot.Signers
+		for _, ref := range p.was.Snapshot.Refs {
+			published[ref.OID] = true
+		}
+	}
+	fresh := slices.DeleteFunc(tips(list), func(oid refs.OID) bool { return published[oid] })
+	if len(fresh) == 0 {
+		return old
+	}
+	if found := p.keyring.TipSigners(ctx, p.objects(), fresh); len(found) > 0 {
+		return mergeSigners(found, old)
+	}
+	return old
+}
+
 // preflight looks at the current record before any work is done: a key that is
-// in use elsewhere, or no network, is better known now. One look is enough;
-// announce.Publish reads again before it signs.
+// in use elsewhere, or no network, is better known now than after a first pack
+// of a whole repository; later ones are made meanwhile. announce.Publish looks
+// again before it signs, unless it is told of this look: see put.
 func (p *publication) preflight(ctx context.Context) error {
 	p.progress(Progress{Stage: "Reading the current record"})
 	a := p.mirror.addr
@@ -255,6 +322,7 @@ func (p *publication) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.looked = &look{lookup, time.Now()}
 	var last *announce.Item
 	if now := p.mirror.current(); now != nil { // after the look: the keeper may have renewed it
 		last = now.Item
@@ -311,7 +379,7 @@ func (p *publication) makePacks(ctx context.Context, q *quarantine, list []refs.
 func (p *publication) snapshot(list []refs.Ref, head refs.Name, made []*madePack) *refs.Snapshot {
 	s := &refs.Snapshot{
 		Repository: p.mirror.addr, Number: 1, Time: time.Now().UTC().Truncate(time.Second),
-		ObjectFormat: p.work.ObjectFormat, Head: head, Refs: list, Signers: cleanSigners(p.signers),
+		ObjectFormat: p.work.ObjectFormat, Head: head, Refs: list, Signers: p.signers,
 		Mirrors: p.mirrors,
 	}
 	var packs []refs.Pack
@@ -328,13 +396,29 @@ func (p *publication) snapshot(list []refs.Ref, head refs.Name, made []*madePack
 	return s
 }
 
-// cleanSigners puts certificates in the order of a snapshot, without repeats
-// and without what a snapshot cannot hold.
-func cleanSigners(signers [][]byte) [][]byte {
-	signers = slices.DeleteFunc(slices.Clone(signers), func(c []byte) bool { return len(c) == 0 || len(c) > refs.MaxSignerBytes })
-	slices.SortFunc(signers, bytes.Compare)
-	signers = slices.CompactFunc(signers, bytes.Equal)
-	return signers[:min(len(signers), refs.MaxSigners)]
+// mergeSigners puts certificates in the order of a snapshot, without repeats and
+// without what a snapshot cannot hold. Where they are too many, the first stay.
+func mergeSigners(fresh, old [][]byte) [][]byte {
+	var all [][]byte
+	seen := map[string]bool{}
+	for _, signer := range slices.Concat(fresh, old) {
+		key := signerKey(signer)
+		if len(signer) == 0 || len(signer) > refs.MaxSignerBytes || seen[key] || len(all) == refs.MaxSigners {
+			continue
+		}
+		seen[key] = true
+		all = append(all, signer)
+	}
+	slices.SortFunc(all, bytes.Compare)
+	return all
+}
+
+// signerKey tells whose a certificate is, or says the SSH key itself.
+func signerKey(signer []byte) string {
+	if cert, err := keys.ParseCertificate(signer); err == nil {
+		return cert.Fingerprint
+	}
+	return string(signer)
 }
 
 // release signs a snapshot, seeds it, and only then puts its record in the
@@ -358,6 +442,7 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 		files[i] = m.File
 		res.NewBytes += m.Line.Bytes
 	}
+	var besides errgroup.Group
 	save := func(item *announce.Item) error {
 		next.Item = item
 		var err error
@@ -368,9 +453,14 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 		if err := p.mirror.accept(ctx, next, q, files); err != nil {
 			return err
 		}
-		return errors.Join(p.mirror.saveBases(ctx, s.Number-1), p.node.seedTorrents(p.mirror), p.mirror.prune())
+		if err := p.node.seedMade(p.mirror, info.InfoHash()); err != nil {
+			return err
+		}
+		besides.Go(func() error { return errors.Join(p.mirror.saveBases(ctx, p.passed), p.mirror.prune()) })
+		return nil
 	}
 	published, err := p.put(ctx, record, save)
+	err = errors.Join(err, besides.Wait())
 	if next.Item != nil { // whatever became of the record, this is our state now
 		err = errors.Join(err, p.node.keep(p.mirror))
 		p.node.callReaders()
@@ -397,6 +487,10 @@ func (p *publication) renew(ctx context.Context) (*PublishResult, error) {
 	return p.result(&PublishResult{}, published), nil
 }
 
+// lookHolds is how long a look stands for another one before a record is put:
+// about what storing the new state may take, which passes after any look.
+const lookHolds = 2 * time.Second
+
 // put signs a record and puts it in the DHT.
 func (p *publication) put(ctx context.Context, r refs.Record, save func(*announce.Item) error) (*announce.Published, error) {
 	p.progress(Progress{Stage: "Storing the record"})
@@ -404,9 +498,11 @@ func (p *publication) put(ctx context.Context, r refs.Record, save func(*announc
 	if p.was != nil {
 		last = p.was.Item
 	}
-	published, err := p.node.keeper.Publish(ctx, p.signer, announce.Publication{
-		Name: p.mirror.addr.Name, Record: r, Last: last, Now: time.Now(), Save: save,
-	})
+	publication := announce.Publication{Name: p.mirror.addr.Name, Record: r, Last: last, Now: time.Now(), Save: save}
+	if time.Since(p.looked.ended) < lookHolds {
+		publication.Lookup = p.looked.Lookup
+	}
+	published, err := p.node.keeper.Publish(ctx, p.signer, publication)
 	if err == nil {
 		p.progress(Progress{Stage: "Storing the record", Done: int64(published.Stored), Total: int64(published.Of), Unit: "nodes", Over: true})
 	}

@@ -94,6 +94,16 @@ func (n *Node) seedTorrents(m *mirror) error {
 	return errors.Join(errs...)
 }
 
+// seedMade is seedTorrents when the newest snapshot was made here: its torrent
+// is known.
+func (n *Node) seedMade(m *mirror, ih refs.InfoHash) error {
+	s := n.seeding(m)
+	s.mu.Lock()
+	s.snapshots[m.current().Snapshot.Number] = ih
+	s.mu.Unlock()
+	return n.seedTorrents(m)
+}
+
 // seedListed serves packs and snapshots and notes which.
 func (n *Node) seedListed(m *mirror, s *seeding, want map[refs.InfoHash]bool) error {
 	for _, line := range m.current().Snapshot.Packs {
@@ -153,21 +163,24 @@ func (n *Node) seedHint(m *mirror, s *seeding, p *packFile, want map[refs.InfoHa
 func (n *Node) seedSnapshots(m *mirror, s *seeding, want map[refs.InfoHash]bool) error {
 	newest := m.current().Snapshot.Number
 	for number := newest; number > 0 && number+keepSnapshots > newest; number-- {
-		if ih, ok := s.snapshots[number]; ok && s.torrents[ih] != nil {
+		ih, ok := s.snapshots[number]
+		if ok && s.torrents[ih] != nil {
 			want[ih] = true
 			continue
 		}
-		p, err := m.parcel(number)
-		if err != nil {
-			// Others have it; what is damaged, the next fetch sees to.
-			if !absent(err) {
-				n.log.Warn("a snapshot is not seeded", "repository", m.addr.String(), "number", number, "error", err)
+		if !ok {
+			p, err := m.parcel(number)
+			if err != nil {
+				// Others have it; what is damaged, the next fetch sees to.
+				if !absent(err) {
+					n.log.Warn("a snapshot is not seeded", "repository", m.addr.String(), "number", number, "error", err)
+				}
+				continue
 			}
-			continue
-		}
-		ih := p.Info.InfoHash()
-		if err := p.Close(); err != nil {
-			return err
+			ih = p.Info.InfoHash()
+			if err := p.Close(); err != nil {
+				return err
+			}
 		}
 		want[ih], s.snapshots[number] = true, ih
 		seed, err := n.swarm.Offer(ih, s.later, func() (*swarm.Info, swarm.Source, error) {

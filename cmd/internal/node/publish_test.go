@@ -1,0 +1,208 @@
+package node
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
+	"github.com/gitpeer/gitpeer/keys"
+	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/trust"
+)
+
+// signedBy commits with an SSH key, and gives the key as a snapshot has it.
+func (w *workTree) signedBy(file string) []byte {
+	w.t.Helper()
+	w.git("config", "gpg.format", "ssh")
+	w.git("config", "user.signingkey", file)
+	w.git("config", "commit.gpgsign", "true")
+	w.commit("")
+	w.git("config", "commit.gpgsign", "false")
+	text, err := os.ReadFile(file + ".pub")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	blob, err := base64.StdEncoding.DecodeString(strings.Fields(string(text))[1])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return blob
+}
+
+// TestSignersStay publishes a signed commit, then others: the snapshots name
+// the keys of all who signed a tip, those of older snapshots among them.
+func TestSignersStay(t *testing.T) {
+	alice, work := publisher(t, loopback(t), 1)
+	var want [][]byte
+	for i := range 3 {
+		if i < 2 {
+			file := filepath.Join(t.TempDir(), "id")
+			if _, err := keys.Generate(file, "signer"); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, work.signedBy(file))
+			slices.SortFunc(want, bytes.Compare)
+		} else {
+			work.commit("")
+		}
+		alice.publish(work)
+		res, err := alice.client.Show(t.Context(), ShowRequest{URL: "gitpeer://" + mustID(t, alice) + "/tools"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.EqualFunc(res.Signers, want, bytes.Equal) {
+			t.Errorf("snapshot %d has %d signers, want the %d of this one and those before", i+1, len(res.Signers), len(want))
+		}
+	}
+}
+
+func TestMergeSigners(t *testing.T) {
+	many := make([][]byte, refs.MaxSigners)
+	for i := range many {
+		many[i] = fmt.Appendf(nil, "%03d", i)
+	}
+	for _, c := range []struct {
+		name       string
+		fresh, old [][]byte
+		want       [][]byte
+	}{
+		{name: "none"},
+		{"sorted, once", [][]byte{[]byte("c"), []byte("a"), []byte("c")}, [][]byte{[]byte("b"), []byte("c")}, [][]byte{[]byte("a"), []byte("b"), []byte("c")}},
+		{"the new ones stay", [][]byte{[]byte("z")}, many, append(slices.Clone(many[:len(many)-1]), []byte("z"))},
+		{"too long, or nothing", [][]byte{bytes.Repeat([]byte("x"), refs.MaxSignerBytes+1), {}}, nil, nil},
+	} {
+		if got := mergeSigners(c.fresh, c.old); !slices.EqualFunc(got, c.want, bytes.Equal) {
+			t.Errorf("%s: mergeSigners = %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestOvertakenWhilePacking publishes on two computers with one key in turn. The
+// one that was overtaken is refused; nothing of what it packed meanwhile stays,
+// nor has its state changed.
+func TestOvertakenWhilePacking(t *testing.T) {
+	net := loopback(t)
+	alice, work := publisher(t, net, 1)
+	alice.publish(work)
+	other := newPerson(t, net)
+	key, err := os.ReadFile(alice.home.KeyFile())
+	if err == nil {
+		err = errors.Join(os.MkdirAll(filepath.Dir(other.home.KeyFile()), 0o700), os.WriteFile(other.home.KeyFile(), key, 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.start()
+	url := "gitpeer://" + mustID(t, alice) + "/tools"
+	if _, err := other.client.Fetch(t.Context(), FetchRequest{URL: url}, nil); err != nil {
+		t.Fatal(err)
+	}
+	work.commit("")
+	other.publish(work)
+	tip := work.commit("")
+	a, err := refs.ParseAddress(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := alice.home.Mirror(a)
+	was, err := os.ReadFile(filepath.Join(dir, "gitpeer", "record"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = alice.client.Publish(t.Context(), PublishRequest{Dir: work.dir}, nil)
+	wantCode(t, err, trust.Moved)
+
+	left, err := filepath.Glob(filepath.Join(dir, "gitpeer", quarantinePrefix+"*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left over: %q, %v", left, err)
+	}
+	if missing, err := (gitcmd.Repo{Dir: dir}).Missing(t.Context(), []refs.OID{tip}); err != nil || len(missing) != 1 {
+		t.Errorf("the refused commit: missing %v, %v; want it not to be in the mirror", missing, err)
+	}
+	if now, err := os.ReadFile(filepath.Join(dir, "gitpeer", "record")); err != nil || !bytes.Equal(now, was) {
+		t.Errorf("the record is %q, %v, want the one before: %q", now, err, was)
+	}
+}
+
+// TestBasesAfter: where all tips of the last snapshot are passed, git need not
+// be asked, which is not there.
+func TestBasesAfter(t *testing.T) {
+	oid := func(digit string) refs.OID { return refs.OID(strings.Repeat(digit, 40)) }
+	s := &refs.Snapshot{
+		Number: 9, Refs: []refs.Ref{{Name: "refs/heads/a", OID: oid("4")}, {Name: "refs/tags/b", OID: oid("2")}},
+		Packs: []refs.Pack{{From: 0, To: 8}, {From: 8, To: 9}},
+	}
+	old := bases{8: {oid("3"), oid("2")}, 0: {oid("1")}, 7: {oid("5")}}
+	nowhere := gitcmd.Repo{Dir: filepath.Join(t.TempDir(), "none")}
+	got, err := old.after(t.Context(), nowhere, s, map[refs.OID]bool{oid("3"): true})
+	want := bases{9: {oid("4"), oid("2")}, 8: {oid("3"), oid("2")}, 0: {oid("1")}}
+	if err != nil || !equalBases(got, want) {
+		t.Errorf("after = %v, %v, want %v", got, err, want)
+	}
+	for name, passed := range map[string]map[refs.OID]bool{"nothing": nil, "another": {oid("1"): true}} {
+		var failed *gitcmd.Error
+		if _, err := old.after(t.Context(), nowhere, s, passed); !errors.As(err, &failed) {
+			t.Errorf("after, where %s is passed: %v, want git to have been asked", name, err)
+		}
+	}
+	delete(old, 8)
+	if _, err := old.after(t.Context(), nowhere, s, map[refs.OID]bool{oid("3"): true}); err == nil {
+		t.Error("after, where the last bases are not known: no error, want git to have been asked")
+	}
+}
+
+func equalBases(a, b bases) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for from, oids := range a {
+		other, ok := b[from]
+		if !ok || !slices.Equal(slices.Sorted(slices.Values(oids)), slices.Sorted(slices.Values(other))) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestBasesAreStored(t *testing.T) {
+	m := &mirror{dir: t.TempDir()}
+	if err := os.Mkdir(m.path(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := bases{0: {}, 3: {}}
+	for i := range 20 {
+		oid := refs.OID(fmt.Sprintf("%040d", i))
+		if want[3] = append(want[3], oid); i%3 == 0 {
+			want[17] = append(want[17], oid)
+		}
+	}
+	want[18] = []refs.OID{refs.OID(strings.Repeat("f", 40))}
+	text, err := want.format(18)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(m.path("bases"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.loadBases(18); err != nil || !equalBases(got, want) {
+		t.Errorf("loadBases = %v, %v, want %v", got, err, want)
+	}
+	if got, err := m.loadBases(19); err != nil || len(got) != 0 {
+		t.Errorf("loadBases of another snapshot = %v, %v, want none", got, err)
+	}
+	for _, bad := range []string{`{"number":18,"tips":["` + strings.Repeat("f", 40) + `"],"sets":{"1":"Ag=="}}`, `{"number":18,`} {
+		if err := os.WriteFile(m.path("bases"), []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.loadBases(18); err == nil {
+			t.Errorf("loadBases of %s: no error", bad)
+		}
+	}
+}
