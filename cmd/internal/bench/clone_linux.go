@@ -93,43 +93,38 @@ func (l *bench) linkClone(ctx context.Context, r *repository) error {
 // repackedClones measures clones of what the publisher has repacked.
 func (l *bench) repackedClones(ctx context.Context, r *repository, open func() (*site, error)) error {
 	c := config{"repo=" + r.Name, "link=" + linkName, "mode=bare", "by=" + repacked}
-	var s *site
-	for round := range l.rounds {
-		if l.has(round, "Clone", c) {
-			continue
-		}
-		if s == nil {
-			var err error
-			if s, err = open(); err != nil {
-				return err
-			}
-			defer s.stop()
-			out, err := s.published.person.run(ctx, "gitpeer", "publish", "--repack", r.plain)
-			if err != nil {
-				return err
-			}
-			l.emit(sample{"Publish", config{"repo=" + r.Name, "what=repack", "by=gitpeer"}, map[string]float64{"s": out.Wall.Seconds()}})
-		}
+	return l.sampled([]cloneWay{{c, func(s *site, c config) error {
 		v, err := l.cloneBy(ctx, r, s, "gitpeer", cloneModes()[0].args)
-		if err != nil {
-			return err
+		if err == nil {
+			l.emit(sample{"Clone", c, v})
 		}
-		l.emit(sample{"Clone", c, v})
-	}
-	return nil
+		return err
+	}}}, func() (*site, error) {
+		s, err := open()
+		if err != nil {
+			return nil, err
+		}
+		out, err := s.published.person.run(ctx, "gitpeer", "publish", "--repack", r.plain)
+		if err != nil {
+			return nil, errors.Join(err, s.stop())
+		}
+		l.emit(sample{"Publish", config{"repo=" + r.Name, "what=repack", "by=gitpeer"}, map[string]float64{"s": out.Wall.Seconds()}})
+		return s, nil
+	})
 }
 
-// clones takes samples of each way to clone, round by round, on a site that is
-// made when the first of them is wanted.
+// A cloneWay takes a sample of one way to clone.
+type cloneWay struct {
+	config config
+	take   func(*site, config) error
+}
+
+// clones takes samples of each way to clone.
 func (l *bench) clones(ctx context.Context, r *repository, modes []cloneMode, over string, open func() (*site, error)) error {
-	type way struct {
-		config config
-		take   func(*site, config) error
-	}
-	var ways []way
+	var ways []cloneWay
 	for _, mode := range modes {
 		for _, by := range []string{"git", "git-bitmap", "gitpeer"} {
-			ways = append(ways, way{config{"repo=" + r.Name, "link=" + over, "mode=" + mode.name, "by=" + by}, func(s *site, c config) error {
+			ways = append(ways, cloneWay{config{"repo=" + r.Name, "link=" + over, "mode=" + mode.name, "by=" + by}, func(s *site, c config) error {
 				v, err := l.cloneBy(ctx, r, s, by, mode.args)
 				if err == nil {
 					l.emit(sample{"Clone", c, v})
@@ -140,8 +135,14 @@ func (l *bench) clones(ctx context.Context, r *repository, modes []cloneMode, ov
 	}
 	if hasLibtorrent(ctx) {
 		c := config{"repo=" + r.Name, "link=" + over, "mode=pack", "by=libtorrent"}
-		ways = append(ways, way{c, func(s *site, c config) error { return l.movePack(ctx, r, s, c) }})
+		ways = append(ways, cloneWay{c, func(s *site, c config) error { return l.movePack(ctx, r, s, c) }})
 	}
+	return l.sampled(ways, open)
+}
+
+// sampled takes samples of each way, round by round, on a site that is made when
+// the first of them is wanted.
+func (l *bench) sampled(ways []cloneWay, open func() (*site, error)) error {
 	var s *site
 	for round := range l.rounds {
 		for _, way := range ways {
