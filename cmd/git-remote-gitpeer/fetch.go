@@ -26,7 +26,7 @@ func (h *helper) fetch(ctx context.Context) error {
 		return errors.New("git wants objects that are not there, or has no place for them")
 	}
 	mirror := gitcmd.Repo{Dir: h.state.Mirror}
-	work, err := gitcmd.Locate(ctx, h.gitDir)
+	work, err := h.repository(ctx)
 	if err != nil {
 		return err
 	}

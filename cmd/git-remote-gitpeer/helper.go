@@ -45,6 +45,7 @@ type helper struct {
 	out     *bufio.Writer
 	options options
 	state   *node.FetchResult // the verified state, once it has been asked for
+	work    *gitcmd.Work      // git's repository, once it has been looked for
 	got     []refs.OID        // what earlier batches of fetch have brought
 	wants   []line            // the batch of fetch so far
 	pushes  []line            // the batch of push so far
@@ -80,11 +81,8 @@ func (h *helper) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) e
 	}
 }
 
-// answer does what one line asks for. While it does, an interrupt cancels it;
-// while the helper waits for git, it ends the program.
+// answer does what one line asks for.
 func (h *helper) answer(ctx context.Context, l line) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if n := len(h.wants); n > 0 && l.verb != verbFetch && l.verb != verbBlank ||
 		len(h.pushes) > 0 && l.verb != verbPush && l.verb != verbOption && l.verb != verbBlank {
 		return fmt.Errorf("unexpected %q from git inside of a batch", l.verb)
@@ -94,12 +92,6 @@ func (h *helper) answer(ctx context.Context, l line) error {
 		return h.say("connect", "fetch", "push", "option", "check-connectivity", "object-format", "")
 	case verbOption:
 		return h.say(h.options.set(l.name, l.value))
-	case verbList:
-		return h.list(ctx)
-	case verbListForPush:
-		return h.listForPush(ctx)
-	case verbConnect:
-		return h.connect(ctx, l.service)
 	case verbFetch:
 		h.wants = append(h.wants, l)
 		return nil
@@ -107,7 +99,22 @@ func (h *helper) answer(ctx context.Context, l line) error {
 		h.pushes = append(h.pushes, l)
 		return nil
 	}
+	// An interrupt cancels what takes long; while the helper waits for git, it ends
+	// the program. Not for each of a thousand fetch lines: that switches threads.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return h.do(ctx, l)
+}
+
+// do does what takes its time.
+func (h *helper) do(ctx context.Context, l line) error {
 	switch {
+	case l.verb == verbList:
+		return h.list(ctx)
+	case l.verb == verbListForPush:
+		return h.listForPush(ctx)
+	case l.verb == verbConnect:
+		return h.connect(ctx, l.service)
 	case len(h.wants) > 0:
 		return h.fetch(ctx)
 	case len(h.pushes) > 0:
@@ -229,6 +236,11 @@ func (h *helper) connect(ctx context.Context, service string) error {
 	default:
 		return fmt.Errorf("gitpeer has no %q", service)
 	}
+	if service == "git-upload-pack" && h.gitDir != "" && !h.options.serve {
+		if _, err := h.repository(ctx); err != nil { // now, and not when the last byte has come
+			return err
+		}
+	}
 	if err := h.verified(ctx, anyones); err != nil {
 		return err
 	}
@@ -285,10 +297,19 @@ func (h *helper) linkable(ctx context.Context, mirror gitcmd.Repo) (bool, error)
 	if h.gitDir == "" {
 		return true, nil // git ls-remote outside of a repository
 	}
-	work, err := gitcmd.Locate(ctx, h.gitDir)
+	work, err := h.repository(ctx)
 	if err != nil {
 		return false, err
 	}
 	has, err := work.HasObjects()
 	return !has && !work.Shallow && !work.Partial, err
+}
+
+// repository finds git's repository. It does so again if that has another object
+// format than the one that git was told of since: git clone follows it.
+func (h *helper) repository(ctx context.Context) (_ *gitcmd.Work, err error) {
+	if h.work == nil || h.state != nil && h.state.ObjectFormat != h.work.ObjectFormat {
+		h.work, err = gitcmd.Locate(ctx, h.gitDir)
+	}
+	return h.work, err
 }

@@ -28,7 +28,7 @@ func (h *helper) listForPush(ctx context.Context) error {
 	if err := h.mine(h.state.URL); err != nil {
 		return err
 	}
-	work, err := gitcmd.Locate(ctx, h.gitDir)
+	work, err := h.repository(ctx)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (h *helper) updates(ctx context.Context, lines []line, leases map[refs.Name
 	}
 	var oids []refs.OID
 	if len(names) > 0 {
-		work, err := gitcmd.Locate(ctx, h.gitDir)
+		work, err := h.repository(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
