@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -41,7 +40,6 @@ func beNode(ctx context.Context) (err error) {
 		pprof.StopCPUProfile()
 		err = errors.Join(err, file.Close())
 	}()
-	debug.SetGCPercent(40) // as gitpeer daemon does
 	return node.Run(ctx, node.Options{Home: home, Getenv: os.Getenv, Log: node.NewLogger(home, os.Stderr, slog.LevelInfo), Version: "bench"})
 }
 
