@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 )
 
 // Replace gives the file at path the content data, with mode 0600. The folder
@@ -26,36 +28,68 @@ type File struct {
 // ReplaceAll is Replace of several files, in their order, with fewer waits for
 // the disk: after a crash each has its old or its new content.
 func ReplaceAll(files []File) (err error) {
-	temporary := make([]string, 0, len(files))
+	var temporary []string
 	defer func() {
 		for _, name := range temporary {
 			os.Remove(name) // fails once renamed
 		}
 	}()
-	for _, file := range files {
-		f, err := os.CreateTemp(filepath.Dir(file.Path), ".tmp-*") // mode 0600
+	for some := range slices.Chunk(files, atOnce) {
+		names, err := writeBeside(some)
+		temporary = append(temporary, names...)
 		if err != nil {
 			return err
 		}
-		temporary = append(temporary, f.Name())
-		_, err = f.Write(file.Data)
-		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-			return err
-		}
 	}
-	dirs := map[string]bool{}
+	var dirs []string
 	for i, file := range files {
 		if err := os.Rename(temporary[i], file.Path); err != nil {
 			return err
 		}
-		dirs[filepath.Dir(file.Path)] = true
-	}
-	for dir := range dirs {
-		if err := Sync(dir); err != nil {
-			return err
+		if dir := filepath.Dir(file.Path); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
 		}
 	}
-	return nil
+	return SyncAll(dirs...)
+}
+
+// atOnce is how many files are open, and waited for, at the same time. A file
+// system can make several durable by one commit of its journal.
+const atOnce = 8
+
+// writeBeside writes each file under another name in its folder, and makes its
+// content durable. The names are also those of files that it failed with.
+func writeBeside(files []File) (names []string, err error) {
+	var temporary []*os.File
+	for _, file := range files {
+		f, failed := os.CreateTemp(filepath.Dir(file.Path), ".tmp-*") // mode 0600
+		if failed != nil {
+			err = failed
+			break
+		}
+		temporary, names = append(temporary, f), append(names, f.Name())
+		if _, err = f.Write(file.Data); err != nil {
+			break
+		}
+	}
+	errs := make([]error, len(temporary))
+	var syncs sync.WaitGroup
+	for i, f := range temporary {
+		syncs.Go(func() { errs[i] = errors.Join(f.Sync(), f.Close()) })
+	}
+	syncs.Wait()
+	return names, errors.Join(append(errs, err)...)
+}
+
+// SyncAll is Sync of a few, at the same time.
+func SyncAll(paths ...string) error {
+	errs := make([]error, len(paths))
+	var all sync.WaitGroup
+	for i, path := range paths {
+		all.Go(func() { errs[i] = Sync(path) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // Sync makes the content of a file, or the names in a folder, durable.

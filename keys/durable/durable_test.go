@@ -2,6 +2,7 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,6 +52,9 @@ func TestReplaceFails(t *testing.T) {
 func TestReplaceAll(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	files := []File{{filepath.Join(dir, "a"), []byte("1")}, {filepath.Join(other, "b"), []byte("2")}, {filepath.Join(dir, "c"), nil}}
+	for i := range 3 * atOnce {
+		files = append(files, File{filepath.Join(other, fmt.Sprint(i)), fmt.Append(nil, i)})
+	}
 	for range 2 {
 		if err := ReplaceAll(files); err != nil {
 			t.Fatal(err)

@@ -23,9 +23,32 @@ const (
 	problemAtomic   = "atomic push failed"
 )
 
+// A history is a repository that remembers which commits descend from which: a
+// push asks before it is judged, and once more for what readers will say.
+type history struct {
+	gitcmd.Repo
+	forward map[[2]refs.OID]bool
+}
+
+func newHistory(objects gitcmd.Repo) *history {
+	return &history{objects, map[[2]refs.OID]bool{}}
+}
+
+// IsAncestor is that of the repository.
+func (h *history) IsAncestor(ctx context.Context, a, b refs.OID) (bool, error) {
+	if known, ok := h.forward[[2]refs.OID{a, b}]; ok {
+		return known, nil
+	}
+	forward, err := h.Repo.IsAncestor(ctx, a, b)
+	if err == nil {
+		h.forward[[2]refs.OID{a, b}] = forward
+	}
+	return forward, err
+}
+
 // applyUpdates works out what the refs are after a push, judging each update
 // as git does on a server. objects can read both old and new commits.
-func applyUpdates(ctx context.Context, objects gitcmd.Repo, old *refs.Snapshot, req *PushRequest) ([]refs.Ref, []RefResult, error) {
+func applyUpdates(ctx context.Context, objects *history, old *refs.Snapshot, req *PushRequest) ([]refs.Ref, []RefResult, error) {
 	now := map[refs.Name]refs.OID{}
 	var head refs.Name
 	if old != nil {
@@ -34,12 +57,18 @@ func applyUpdates(ctx context.Context, objects gitcmd.Repo, old *refs.Snapshot, 
 		}
 		head = old.Head
 	}
+	missing, err := missingTips(ctx, objects, req.Updates)
+	if err != nil {
+		return nil, nil, err
+	}
 	results := make([]RefResult, len(req.Updates))
 	failed := false
 	for i, u := range req.Updates {
-		problem, err := judgeUpdate(ctx, objects, now[u.Dst], head, u)
-		if err != nil {
-			return nil, nil, err
+		problem := judgeUpdate(now[u.Dst], head, u, missing)
+		if problem == "" {
+			if problem, err = judgeMove(ctx, objects, now[u.Dst], u); err != nil {
+				return nil, nil, err
+			}
 		}
 		results[i] = RefResult{Dst: u.Dst, Problem: problem}
 		failed = failed || problem != ""
@@ -60,51 +89,59 @@ func applyUpdates(ctx context.Context, objects gitcmd.Repo, old *refs.Snapshot, 
 			now[u.Dst] = u.New
 		}
 	}
-	list, err := sortedRefs(ctx, objects, now, old)
+	list, err := sortedRefs(ctx, objects.Repo, now, old)
 	if err != nil {
 		return nil, nil, err
 	}
 	return list, results, nil
 }
 
-// judgeUpdate says what is wrong with one update of a ref that is at have ("" if
-// it does not exist), or "" if nothing is.
-func judgeUpdate(ctx context.Context, objects gitcmd.Repo, have refs.OID, head refs.Name, u RefUpdate) (string, error) {
-	if _, err := refs.ParseName(string(u.Dst)); err != nil || !u.Dst.IsBranch() && !u.Dst.IsTag() {
-		return problemName, nil
+// missingTips are the objects of a push that are not in the repository.
+func missingTips(ctx context.Context, objects *history, updates []RefUpdate) ([]refs.OID, error) {
+	var tips []refs.OID
+	for _, u := range updates {
+		if u.New != "" {
+			tips = append(tips, u.New)
+		}
 	}
-	if u.Expect != nil && *u.Expect != have {
-		return problemLease, nil
+	if len(tips) == 0 {
+		return nil, nil
+	}
+	return objects.Missing(ctx, tips)
+}
+
+// judgeUpdate says what is wrong with one update of a ref that is at have ("" if
+// it does not exist), or "" if nothing is but perhaps where it goes.
+func judgeUpdate(have refs.OID, head refs.Name, u RefUpdate, missing []refs.OID) string {
+	if _, err := refs.ParseName(string(u.Dst)); err != nil || !u.Dst.IsBranch() && !u.Dst.IsTag() {
+		return problemName
 	}
 	switch {
+	case u.Expect != nil && *u.Expect != have:
+		return problemLease
 	case u.New == "" && have == "":
-		return problemAbsent, nil
+		return problemAbsent
 	case u.New == "" && u.Dst == head:
-		return problemHead, nil
-	case u.New == "" || u.New == have:
+		return problemHead
+	case u.New != "" && u.New != have && slices.Contains(missing, u.New):
+		return problemMissing
+	}
+	return ""
+}
+
+// judgeMove says whether a ref may go from where it is to another object.
+func judgeMove(ctx context.Context, objects *history, have refs.OID, u RefUpdate) (string, error) {
+	switch {
+	case u.New == "" || u.New == have || have == "" || u.Force || u.Expect != nil:
 		return "", nil
-	}
-	missing, err := objects.Missing(ctx, []refs.OID{u.New})
-	if err != nil {
-		return "", err
-	}
-	if len(missing) > 0 {
-		return problemMissing, nil
-	}
-	if have == "" || u.Force || u.Expect != nil {
-		return "", nil
-	}
-	if u.Dst.IsTag() {
+	case u.Dst.IsTag():
 		return problemExists, nil
 	}
 	forward, err := objects.IsAncestor(ctx, have, u.New)
-	if err != nil {
+	if err != nil || forward {
 		return "", err
 	}
-	if !forward {
-		return problemRewind, nil
-	}
-	return "", nil
+	return problemRewind, nil
 }
 
 // sortedRefs lists refs in the order of a snapshot, peeling those that old does
@@ -168,7 +205,7 @@ func checkRefs(list []refs.Ref) error {
 // rewinds are the branches of now that do not descend from where they were, and
 // the tags that moved: readers will refuse them. It also gives what branches
 // that do descend have left behind.
-func rewinds(ctx context.Context, objects gitcmd.Repo, old, now []refs.Ref) (notes []string, passed map[refs.OID]bool, err error) {
+func rewinds(ctx context.Context, objects *history, old, now []refs.Ref) (notes []string, passed map[refs.OID]bool, err error) {
 	was := map[refs.Name]refs.OID{}
 	for _, r := range old {
 		was[r.Name] = r.OID

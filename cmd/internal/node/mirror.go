@@ -200,14 +200,17 @@ func (m *mirror) create(ctx context.Context, format refs.ObjectFormat) error {
 // newPrefix names a mirror that is being made.
 const newPrefix = ".new-"
 
-// syncTree makes what is in a folder durable.
+// syncTree makes what is in a small folder durable.
 func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return durable.Sync(path)
+	var paths []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		paths = append(paths, path)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	return durable.SyncAll(paths...)
 }
 
 // sweepNew removes the mirrors that a killed node was making.
@@ -355,10 +358,8 @@ func (m *mirror) acceptLocked(ctx context.Context, next *state, q *quarantine, p
 	if q != nil {
 		a.Quarantine = filepath.Base(q.dir)
 		// What is to be moved must still be there after a crash.
-		for _, dir := range []string{filepath.Join(q.dir, "pack"), q.dir, m.path()} {
-			if err := durable.Sync(dir); err != nil {
-				return err
-			}
+		if err := durable.SyncAll(filepath.Join(q.dir, "pack"), q.dir, m.path()); err != nil {
+			return err
 		}
 	}
 	for _, p := range packs {

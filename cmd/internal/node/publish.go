@@ -30,6 +30,7 @@ type publication struct {
 	keyring  gpg.Keyring // of the user
 	mirrors  []refs.Mirror
 	repack   bool // see PublishRequest
+	history  *history
 
 	looked  *look             // at the current record; nil before
 	signers [][]byte          // certificates for first contact
@@ -126,7 +127,7 @@ func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc)
 	if p.was != nil {
 		old = p.was.Snapshot
 	}
-	list, results, err := applyUpdates(ctx, p.objects(), old, &req)
+	list, results, err := applyUpdates(ctx, p.history, old, &req)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +174,7 @@ func (n *Node) beginPublication(ctx context.Context, work *gitcmd.Work, name str
 		return nil, nil, err
 	}
 	p := &publication{node: n, mirror: m, was: m.current(), signer: signer, work: work}
+	p.history = newHistory(p.objects())
 	return p, end, nil
 }
 
@@ -281,7 +283,7 @@ func (p *publication) warn(ctx context.Context, list []refs.Ref) error {
 	if p.was == nil {
 		return nil
 	}
-	notes, passed, err := rewinds(ctx, p.objects(), p.was.Snapshot.Refs, list)
+	notes, passed, err := rewinds(ctx, p.history, p.was.Snapshot.Refs, list)
 	p.passed = passed
 	for _, note := range notes {
 		p.progress(Progress{Note: note, Warning: true})

@@ -206,3 +206,28 @@ func TestBasesAreStored(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryAsksOnce pushes a commit where git could be asked only once.
+func TestHistoryAsksOnce(t *testing.T) {
+	work := newWorkTree(t, "sha1")
+	one, two := work.commit(""), work.commit("")
+	h := newHistory(gitcmd.Repo{Dir: filepath.Join(work.dir, ".git")})
+	if forward, err := h.IsAncestor(t.Context(), one, two); err != nil || !forward {
+		t.Fatalf("IsAncestor = %v, %v, want true", forward, err)
+	}
+	if back, err := h.IsAncestor(t.Context(), two, one); err != nil || back {
+		t.Fatalf("IsAncestor the other way = %v, %v, want false", back, err)
+	}
+	h.Dir = filepath.Join(work.dir, "none")
+	_, passed, err := rewinds(t.Context(), h, []refs.Ref{{Name: "refs/heads/main", OID: one}}, []refs.Ref{{Name: "refs/heads/main", OID: two}})
+	if err != nil || !passed[one] {
+		t.Errorf("rewinds: passed %v, %v, want the old tip without asking again", passed, err)
+	}
+	notes, passed, err := rewinds(t.Context(), h, []refs.Ref{{Name: "refs/heads/main", OID: two}}, []refs.Ref{{Name: "refs/heads/main", OID: one}})
+	if err != nil || len(notes) != 1 || passed[two] {
+		t.Errorf("rewinds of a branch that goes back: %q, passed %v, %v, want one note", notes, passed, err)
+	}
+	if _, err := h.IsAncestor(t.Context(), one, one); err == nil {
+		t.Error("IsAncestor of what was not asked for, without a repository: no error")
+	}
+}
