@@ -231,3 +231,45 @@ func TestHistoryAsksOnce(t *testing.T) {
 		t.Error("IsAncestor of what was not asked for, without a repository: no error")
 	}
 }
+
+func TestJudgeUpdates(t *testing.T) {
+	oid := func(digit string) refs.OID { return refs.OID(strings.Repeat(digit, 40)) }
+	old, next, aside, gone := oid("1"), oid("2"), oid("3"), oid("4")
+	none := refs.OID("")
+	h := newHistory(gitcmd.Repo{Dir: filepath.Join(t.TempDir(), "none")})
+	h.forward[[2]refs.OID{old, next}] = true
+	h.forward[[2]refs.OID{old, aside}] = false
+	const main, tag = refs.Name("refs/heads/main"), refs.Name("refs/tags/v1")
+	for _, c := range []struct {
+		name string
+		have refs.OID
+		u    RefUpdate
+		want string
+	}{
+		{"a new branch", "", RefUpdate{Dst: main, New: next}, ""},
+		{"the same", old, RefUpdate{Dst: main, New: old}, ""},
+		{"forward", old, RefUpdate{Dst: main, New: next}, ""},
+		{"aside", old, RefUpdate{Dst: main, New: aside}, problemRewind},
+		{"aside, forced", old, RefUpdate{Dst: main, New: aside, Force: true}, ""},
+		{"aside, as expected", old, RefUpdate{Dst: main, New: aside, Expect: &old}, ""},
+		{"not as expected", old, RefUpdate{Dst: main, New: next, Expect: &next}, problemLease},
+		{"there, expected not to be", old, RefUpdate{Dst: main, New: next, Expect: &none}, problemLease},
+		{"a tag moves", old, RefUpdate{Dst: tag, New: next}, problemExists},
+		{"an object that is missing", old, RefUpdate{Dst: main, New: gone, Force: true}, problemMissing},
+		{"a name that cannot be published", "", RefUpdate{Dst: "refs/notes/x", New: next}, problemName},
+		{"deleting what is not there", "", RefUpdate{Dst: tag}, problemAbsent},
+		{"deleting the current branch", old, RefUpdate{Dst: main}, problemHead},
+		{"deleting a tag", old, RefUpdate{Dst: tag}, ""},
+	} {
+		got := judgeUpdate(c.have, main, c.u, []refs.OID{gone})
+		if got == "" {
+			var err error
+			if got, err = judgeMove(t.Context(), h, c.have, c.u); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
