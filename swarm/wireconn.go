@@ -32,6 +32,7 @@ type wire struct {
 	rest   int64  // bytes of the current message that are still to come
 	hidden bool   // they are a bitfield that is not to be seen
 	blocks []writtenBlock
+	haves  haves
 
 	// Of a reader that sees only some pieces.
 	peer *peerConn
@@ -139,11 +140,10 @@ func (w *wire) Close() error {
 // Write implements net.Conn.
 func (w *wire) Write(b []byte) (int, error) {
 	w.turn <- struct{}{}
-	if w.mode == wireRaw {
-		<-w.turn
-		return w.Conn.Write(b)
-	}
 	defer func() { <-w.turn }()
+	if w.mode == wireRaw {
+		return w.writeRaw(b)
+	}
 	n, err := w.Conn.Write(w.look(b))
 	if err != nil {
 		return n, err
