@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -55,6 +56,8 @@ func (l *bench) publish(ctx context.Context, r *repository) error {
 		} else if l.has(round, "Publish", c) {
 			continue
 		}
+		// Whoever waits for the disk would wait for the copy, too.
+		syscall.Sync()
 		// A node sends 250 DHT packets a second at most: somebody who publishes
 		// once finds all of them unused.
 		time.Sleep(3 * time.Second)
