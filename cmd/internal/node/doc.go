@@ -33,6 +33,14 @@
 // write-ahead log of one file: once gitpeer/accepting is durable the new state
 // is the state, and opening a mirror finishes what a killed node began.
 //
+// # Publications
+//
+// A publication looks at the record in the DHT while it packs what is new, asks
+// git which branches go on, and gpg for the keys of new tips; if one of these
+// fails nothing leaves the quarantine. Then the snapshot is signed, accepted,
+// seeded, and its record put. Its cost grows with the refs, of which each snapshot
+// lists all, and not with the objects.
+//
 // # Fetches
 //
 // A fetch looks the record up in the DHT, together with the peers at the
