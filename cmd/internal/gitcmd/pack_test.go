@@ -82,7 +82,7 @@ func TestPackKeepsFamiliesTogether(t *testing.T) {
 	}
 	// How git's threads share the work decides whether a file's versions are one
 	// family or a few; in the order of history there are 40 changes.
-	if len(order) != 40 || len(slices.Compact(order)) > 8 {
+	if len(order) != 40 || len(slices.Compact(order)) > 16 {
 		t.Errorf("versions of files in the order %v", order)
 	}
 }
