@@ -265,12 +265,23 @@ func (b *mirrorBody) Read(p []byte) (int, error) {
 	if n > 0 {
 		b.stall.Reset(mirrorStall)
 		b.f.d.mirrored.Add(int64(n))
-		if l := b.f.web.limiter; l != nil {
-			if err := l.WaitN(b.ctx, n); err != nil {
-				return n, err
-			}
-			b.stall.Reset(mirrorStall)
+		if err := b.wait(n); err != nil {
+			return n, err
 		}
 	}
 	return n, err
+}
+
+// wait holds to the rate limit. For as long as that takes the mirror is not to blame.
+func (b *mirrorBody) wait(n int) error {
+	l := b.f.web.limiter
+	if l == nil {
+		return nil
+	}
+	b.stall.Stop()
+	began := time.Now()
+	err := l.WaitN(b.ctx, n)
+	b.until = b.until.Add(time.Since(began))
+	b.stall.Reset(mirrorStall)
+	return err
 }

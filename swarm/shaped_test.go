@@ -93,11 +93,11 @@ func (s *shapedNet) host(up, down float64) *shapedHost {
 }
 
 // node starts a node on the host.
-func (h *shapedHost) node(t testing.TB) *Node {
-	return newNode(t, func(c *Config) {
+func (h *shapedHost) node(t testing.TB, change ...func(*Config)) *Node {
+	return newNode(t, append(change, func(c *Config) {
 		c.Listen, c.noUTP, c.dialer = h.addr.String(), true, h
 		c.sockets = &sockets{tcp: h, dht: newPacketQueue(noPackets{})}
-	})
+	})...)
 }
 
 // Accept, Addr and Close implement net.Listener.
