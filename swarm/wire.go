@@ -95,18 +95,21 @@ func (p *peerConn) hangUp() {
 
 // onPeerClosed is called by the library when a connection has ended.
 func (n *Node) onPeerClosed(p *torrent.Peer) {
-	if c, ok := p.TryAsPeerConn(); ok {
-		n.mu.Lock()
-		q := n.conns[c]
-		delete(n.conns, c)
-		if q != nil && q.entry != nil {
-			q.entry.leave(q, time.Now())
-		}
-		n.mu.Unlock()
-		if q != nil && q.entry != nil {
-			q.entry.claims.remove(q)
-			q.entry.superseed.end(q)
-		}
+	c, ok := p.TryAsPeerConn()
+	if !ok {
+		return
+	}
+	n.mu.Lock()
+	q := n.conns[c]
+	delete(n.conns, c)
+	joined := q != nil && q.entry != nil
+	if joined {
+		q.entry.leave(q, time.Now())
+	}
+	n.mu.Unlock()
+	if joined {
+		q.entry.claims.remove(q)
+		q.entry.superseed.end(q)
 	}
 }
 
