@@ -31,7 +31,6 @@ type gathering struct {
 	name           string // of the scenario
 	sizes          []int
 	origin, reader link
-	git            int // rounds of clones from git daemon
 }
 
 // A race is what N readers do at once.
@@ -47,15 +46,14 @@ type race struct {
 // whose time is N copies over the uplink whatever happens, is measured once for
 // each N.
 func (l *bench) crowd(ctx context.Context, r *repository) error {
-	return l.gather(ctx, r, gathering{"Crowd", crowds(), weakOrigin, goodReader, 1})
+	return l.gather(ctx, r, gathering{"Crowd", crowds(), weakOrigin, goodReader})
 }
 
 // slowCrowd is the largest crowd on links five times slower, where the CPUs of one
-// machine are enough for what twenty readers do with what comes. git daemon needs
-// twenty times one copy there, too.
+// machine are enough for what twenty readers do with what comes.
 func (l *bench) slowCrowd(ctx context.Context, r *repository) error {
 	sizes := crowds()
-	return l.gather(ctx, r, gathering{"SlowCrowd", sizes[len(sizes)-1:], slowOrigin, slowReader, 0})
+	return l.gather(ctx, r, gathering{"SlowCrowd", sizes[len(sizes)-1:], slowOrigin, slowReader})
 }
 
 func (l *bench) gather(ctx context.Context, r *repository, g gathering) error {
@@ -72,7 +70,7 @@ func (l *bench) crowdOf(ctx context.Context, r *repository, g gathering, n int) 
 		by     string
 		rounds int
 		run    func(context.Context, *repository, *site) (map[string]float64, error)
-	}{{"gitpeer", l.rounds, l.gitpeerCrowd}, {"libtorrent", l.rounds, l.libtorrentCrowd}, {"git-bitmap", min(l.rounds, g.git), l.gitCrowd}}
+	}{{"gitpeer", l.rounds, l.gitpeerCrowd}, {"libtorrent", l.rounds, l.libtorrentCrowd}, {"git-bitmap", 1, l.gitCrowd}}
 	var s *site
 	for round := range l.rounds {
 		for _, way := range ways {
