@@ -125,7 +125,7 @@
 //     owner, and goes on announcing; likewise when the item has expired, or
 //     its publisher has equivocated;
 //   - tries again a minute after a failure, then after 2, 4, … up to 30, each
-//     ± 20 %. A record on fewer than 4 nodes is a failure.
+//     ± 20 %. A record on fewer than 4 nodes is a failure. [Keeper.Settle] tries at once.
 //
 // It looks at four repositories at once at the most: some nodes answer a host
 // that sends more than five packets a second with silence.

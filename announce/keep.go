@@ -37,7 +37,9 @@ type kept struct {
 	record *refs.Record // the value of Item
 	late   float64      // from 0 to 1: how late this keeper renews it
 
-	busy        bool // a pass is running
+	busy        bool          // a pass is running
+	tried       chan struct{} // closed when the next pass, or publication, has ended
+	out         bool          // Item was put, or found in the DHT
 	putDue      time.Time
 	announceDue time.Time
 	retryAt     time.Time // next pass while failures > 0
@@ -103,7 +105,7 @@ func (r *kept) status() KeepStatus {
 }
 
 func (r *kept) adopt(i *Item, record *refs.Record) {
-	r.Item, r.record, r.newer, r.err = i, record, nil, nil
+	r.Item, r.record, r.newer, r.err, r.out = i, record, nil, nil, false
 }
 
 // apply changes r by what a pass came to, and sets the next times.
@@ -115,6 +117,7 @@ func (r *kept) apply(res result) {
 		}
 	}
 	r.err = res.err
+	r.out = r.out || res.err == nil || res.published != nil && res.published.Stored > 0
 	if res.newer != nil {
 		r.newer = res.newer
 	}

@@ -124,7 +124,10 @@ func (k *Keeper) Set(keep Keep) error {
 	defer k.poke()
 	r := k.repos[keep.Address]
 	if r == nil {
-		k.repos[keep.Address] = &kept{Keep: keep, record: record, late: rand.Float64(), putDue: putDue, announceDue: now}
+		k.repos[keep.Address] = &kept{
+			Keep: keep, record: record, late: rand.Float64(), tried: make(chan struct{}),
+			out: keep.Held >= fewHolders, putDue: putDue, announceDue: now,
+		}
 		return nil
 	}
 	switch old := r.Item; {
@@ -132,7 +135,7 @@ func (k *Keeper) Set(keep Keep) error {
 		return &EquivocationError{Equivocation{A: old, B: keep.Item}}
 	case old.Seq < keep.Item.Seq:
 		r.adopt(keep.Item, record)
-		r.putDue = putDue
+		r.out, r.putDue = keep.Held >= fewHolders, putDue
 	}
 	if keep.Port != r.Port {
 		r.announceDue = now
@@ -187,6 +190,58 @@ func (k *Keeper) Publish(ctx context.Context, s keys.Signer, p Publication) (*Pu
 	return published, err
 }
 
+// Settle waits, while Run runs, until the record that is kept of a repository
+// has been put, or found in the DHT: at once, as a rule. If it is not known
+// to be there the Keeper tries now, however long it would wait after a failure,
+// and Settle returns what is wrong then. Of what is not kept it is nil.
+func (k *Keeper) Settle(ctx context.Context, a refs.Address) error {
+	for {
+		tried := k.try(a)
+		if tried == nil {
+			return nil
+		}
+		select {
+		case <-tried:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := k.problem(a); err != nil {
+			return err
+		}
+	}
+}
+
+// try makes a pass due if the record is not known to be in the DHT; the channel,
+// nil if it is, is closed at its end.
+func (k *Keeper) try(a refs.Address) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.repos[a]
+	if r == nil || r.out {
+		return nil
+	}
+	now := wallClock()
+	r.putDue, r.retryAt = now, now
+	k.poke()
+	return r.tried
+}
+
+// problem is why a record is not known to be in the DHT, as far as is known.
+func (k *Keeper) problem(a refs.Address) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r := k.repos[a]; r != nil && !r.out {
+		return r.err
+	}
+	return nil
+}
+
+// ended tells who waits for the end of a pass.
+func (r *kept) ended() {
+	close(r.tried)
+	r.tried = make(chan struct{})
+}
+
 // finish has the Keeper go on with what was published.
 func (k *Keeper) finish(a refs.Address, published *Published, err error) {
 	k.mu.Lock()
@@ -201,6 +256,7 @@ func (k *Keeper) finish(a refs.Address, published *Published, err error) {
 		r.apply(result{item: published.Item, published: published})
 		r.announceDue = wallClock()
 	}
+	r.ended()
 	k.poke()
 }
 
@@ -256,6 +312,7 @@ func (k *Keeper) done(r *kept) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	r.busy = false
+	r.ended()
 	k.passes--
 	k.poke()
 }

@@ -356,3 +356,73 @@ func TestKeeperRenewalRace(t *testing.T) {
 		}
 	})
 }
+
+// Whoever asks whether a record is in the DHT waits for the put; and after a
+// failure it is put at once, not when its time has come.
+func TestSettle(t *testing.T) {
+	bubble(t, func(t *testing.T, f *dhttest.Fake) {
+		d := f.Client(writer)
+		calls := count(d)
+		first := mustPublish(t, d, publication(1, nil))
+		f.Restart() // they have forgotten it
+		k := announce.NewKeeper(d, announce.KeeperHooks{})
+		settle := func() error { return k.Settle(t.Context(), tools()) }
+		if err := settle(); err != nil {
+			t.Errorf("Settle() of what is not kept = %v", err)
+		}
+		d.Disconnect()
+		set(t, k, announce.Keep{Item: first.Item})
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := k.Settle(short, tools()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Settle() where no Keeper runs = %v, want the context's end", err)
+		}
+		run(t, k)
+		if err := settle(); !errors.Is(err, announce.ErrNoNodes) {
+			t.Errorf("Settle() without a network = %v, want ErrNoNodes", err)
+		}
+		d.Connect()
+		d.SetLatency(time.Second)
+		began := time.Now()
+		if err := settle(); err != nil || f.Holders(first.Item) != 20 {
+			t.Errorf("Settle() = %v with %d holders, want 20", err, f.Holders(first.Item))
+		}
+		if took := time.Since(began); took > announce.RetryFirst/2 {
+			t.Errorf("Settle() took %v after a failure", took)
+		}
+		status(t, k)
+		calls.take("Lookup")
+		d.Disconnect()
+		if err := settle(); err != nil || len(calls.take("Lookup")) > 0 {
+			t.Errorf("Settle() of what is stored = %v, after a look", err)
+		}
+		d.Connect()
+		second, err := k.Publish(t.Context(), signer(), publication(2, first.Item))
+		if err != nil {
+			t.Fatal(err)
+		}
+		set(t, k, announce.Keep{Item: second.Item})
+		calls.take("Lookup")
+		if err := settle(); err != nil || len(calls.take("Lookup")) > 0 {
+			t.Errorf("Settle() of what was published = %v, after a look", err)
+		}
+	})
+}
+
+// A record that another one has replaced is never put again: Settle says so.
+func TestSettleReplaced(t *testing.T) {
+	bubble(t, func(t *testing.T, f *dhttest.Fake) {
+		d := f.Client(writer)
+		first := mustPublish(t, d, publication(1, nil))
+		time.Sleep(time.Minute)
+		mustPublish(t, d, publication(2, first.Item))
+		k := announce.NewKeeper(d, announce.KeeperHooks{})
+		run(t, k)
+		set(t, k, announce.Keep{Item: first.Item})
+		for range 2 {
+			if err := k.Settle(t.Context(), tools()); !is[*announce.NewerError](err) {
+				t.Errorf("Settle() = %v, want *NewerError", err)
+			}
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -35,6 +36,8 @@ type fakeNode struct {
 	asked   chan struct{} // if set, a fetch says so here and then never answers
 	fetches int
 	pushes  []node.PushRequest
+	unput   *node.Error // what keeps the record from the DHT, if set
+	settled int         // how often a session asked whether it is there
 }
 
 // startFake starts a fake node for a home that the environment of the test
@@ -72,6 +75,7 @@ func startFake(t *testing.T) *fakeNode {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/fetch", answer(f.fetch))
 	mux.Handle("POST /v1/push", answer(f.push))
+	mux.Handle("POST /v1/settle", answer(f.settle))
 	server := &http.Server{Handler: mux}
 	done := make(chan struct{})
 	go func() {
@@ -158,6 +162,19 @@ func (f *fakeNode) fetch(ctx context.Context, r node.FetchRequest) (*node.FetchR
 		f.tamper(res)
 	}
 	return res, nil
+}
+
+func (f *fakeNode) settle(_ context.Context, r node.SettleRequest) (*node.Empty, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settled++
+	if r.URL != f.address.String() {
+		return nil, fmt.Errorf("asked for %q", r.URL)
+	}
+	if f.unput != nil {
+		return nil, f.unput
+	}
+	return &node.Empty{}, nil
 }
 
 func (f *fakeNode) push(ctx context.Context, r node.PushRequest) (*node.PushResult, error) {

@@ -22,6 +22,7 @@ import (
 type client interface {
 	Fetch(context.Context, node.FetchRequest, node.ProgressFunc) (*node.FetchResult, error)
 	Push(context.Context, node.PushRequest, node.ProgressFunc) (*node.PushResult, error)
+	Settle(context.Context, node.SettleRequest, node.ProgressFunc) error
 }
 
 // A helper is one session with git.
@@ -49,6 +50,7 @@ type helper struct {
 	got     []refs.OID        // what earlier batches of fetch have brought
 	wants   []line            // the batch of fetch so far
 	pushes  []line            // the batch of push so far
+	forPush bool              // git has listed what is published to push to it, and pushed nothing since
 }
 
 // errDone ends a session that has nothing left to say.
@@ -61,7 +63,7 @@ func (h *helper) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) e
 	for {
 		l, err := readLine(h.in)
 		if err == io.EOF && len(h.wants)+len(h.pushes) == 0 {
-			return nil
+			return h.end(ctx)
 		}
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -73,7 +75,7 @@ func (h *helper) serve(ctx context.Context, stdin io.Reader, stdout io.Writer) e
 			err = flushed
 		}
 		if err == errDone {
-			return nil
+			return h.end(ctx)
 		}
 		if err != nil {
 			return err
@@ -101,9 +103,13 @@ func (h *helper) answer(ctx context.Context, l line) error {
 	}
 	// An interrupt cancels what takes long; while the helper waits for git, it ends
 	// the program. Not for each of a thousand fetch lines: that switches threads.
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(ctx)
 	defer stop()
 	return h.do(ctx, l)
+}
+
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
 // do does what takes its time.
@@ -121,6 +127,21 @@ func (h *helper) do(ctx context.Context, l line) error {
 		return h.push(ctx)
 	}
 	return errDone // a blank line outside of a batch is how git ends a session
+}
+
+// end is what is left to do when git has no more questions: what it had nothing
+// to push of is already published, and readers are to find that, too.
+func (h *helper) end(ctx context.Context) error {
+	if !h.forPush || h.state.Mirror == "" {
+		return nil
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	c, err := h.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return c.Settle(ctx, node.SettleRequest{URL: h.url}, h.ui.Progress(h.options.when()))
 }
 
 // say writes lines of the protocol.

@@ -552,6 +552,35 @@ func TestPush(t *testing.T) {
 	}
 }
 
+// TestPushOfNothing: where git has nothing to push, for an earlier push was broken
+// off after it had been accepted here, its record is still to be found by all.
+func TestPushOfNothing(t *testing.T) {
+	w := newWorld(t)
+	settled := func() (n int) {
+		w.fake.with(func(f *fakeNode) { n, f.settled = f.settled, 0 })
+		return n
+	}
+	w.must("", "init", "-q", "unborn")
+	w.git("unborn", "push", "--all", w.url)
+	if n := settled(); n != 0 {
+		t.Errorf("asked %d times for a record of what was never published", n)
+	}
+	w.publish(refs.SHA1)
+	w.commit("src", "four")
+	w.must("src", "push", "-q", "origin", "main")
+	if n := settled(); n != 0 {
+		t.Errorf("asked %d times after a push that said how it went", n)
+	}
+	w.must("src", "push", "-q", "origin", "main")
+	if n := settled(); n != 1 {
+		t.Errorf("asked %d times after a push of nothing, want once", n)
+	}
+	w.fake.with(func(f *fakeNode) {
+		f.unput = &node.Error{Code: trust.TryLater, Message: "no DHT node answered", Hint: "gitpeer status"}
+	})
+	w.refused("src", []string{"Everything up-to-date", "gitpeer: error: no DHT node answered", "hint: gitpeer status"}, "push", "origin", "main")
+}
+
 // TestPushLease: a lease that git itself lets pass is checked by the node.
 func TestPushLease(t *testing.T) {
 	w := newWorld(t)

@@ -45,6 +45,7 @@ func (h *helper) listForPush(ctx context.Context) error {
 	for _, ref := range h.state.Refs {
 		lines = append(lines, string(ref.OID)+" "+string(ref.Name))
 	}
+	h.forPush = true
 	return h.say(append(lines, "")...)
 }
 
@@ -123,7 +124,7 @@ func (h *helper) push(ctx context.Context) error {
 			h.say("ok " + l.dst)
 		}
 	}
-	h.state = nil // what was listed has changed
+	h.state, h.forPush = nil, false // what was listed has changed
 	return h.say("")
 }
 

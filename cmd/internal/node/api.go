@@ -103,6 +103,12 @@ type PushRequest struct {
 	GnupgHome   string      `json:"gnupg_home,omitempty"` // as in PublishRequest
 }
 
+// A SettleRequest asks that what was published last of one of the user's own
+// repositories is in the DHT. It is put now if that is not known.
+type SettleRequest struct {
+	URL string `json:"url"`
+}
+
 // A RefResult says what became of one RefUpdate; Problem is "" if it was done.
 type RefResult struct {
 	Dst     refs.Name `json:"dst"`

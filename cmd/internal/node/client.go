@@ -232,6 +232,12 @@ func (c *Client) Push(ctx context.Context, r PushRequest, p ProgressFunc) (*Push
 	return call[PushResult](ctx, c, "push", r, p)
 }
 
+// Settle makes sure that what was published last can be found.
+func (c *Client) Settle(ctx context.Context, r SettleRequest, p ProgressFunc) error {
+	_, err := call[Empty](ctx, c, "settle", r, p)
+	return err
+}
+
 // Fetch brings a mirror up to date and returns what was accepted.
 func (c *Client) Fetch(ctx context.Context, r FetchRequest, p ProgressFunc) (*FetchResult, error) {
 	return call[FetchResult](ctx, c, "fetch", r, p)

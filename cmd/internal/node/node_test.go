@@ -38,6 +38,11 @@ type person struct {
 func loopback(t *testing.T) *testnet.Network {
 	t.Helper()
 	t.Parallel()
+	return newDHT(t)
+}
+
+func newDHT(t *testing.T) *testnet.Network {
+	t.Helper()
 	net, err := testnet.Loopback(t.Context(), 12)
 	if err != nil {
 		t.Fatal(err)

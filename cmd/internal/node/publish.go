@@ -148,6 +148,17 @@ func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc)
 	return res, err
 }
 
+// settle waits until what was published last is in the DHT: a push may have been
+// broken off before its record was put, and then git has nothing left to push.
+func (n *Node) settle(ctx context.Context, req SettleRequest, progress ProgressFunc) (*Empty, error) {
+	a, _, err := n.address(req.URL)
+	if err != nil {
+		return nil, err
+	}
+	progress(Progress{Stage: "Storing the record"})
+	return &Empty{}, n.keeper.Settle(ctx, a)
+}
+
 // beginPublication checks the work repository, unlocks the key and makes
 // the mirror's next operation this one; the caller calls end.
 func (n *Node) beginPublication(ctx context.Context, work *gitcmd.Work, name string, c Credentials) (*publication, func(), error) {

@@ -273,3 +273,32 @@ func TestJudgeUpdates(t *testing.T) {
 		}
 	}
 }
+
+// TestSettle: what was accepted here before its record could be put, as by a node
+// that was killed, is in the DHT once settle says so.
+func TestSettle(t *testing.T) {
+	alice, work := publisher(t, loopback(t), 1)
+	url := alice.publish(work).URL
+	alice.stop()
+	elsewhere := newDHT(t) // knows nothing of it
+	alice.net, alice.env["GITPEER_BOOTSTRAP"] = elsewhere, strings.Join(elsewhere.Bootstrap(), ",")
+	if err := os.RemoveAll(alice.home.stateDir()); err != nil {
+		t.Fatal(err)
+	}
+	alice.start()
+	if err := alice.client.Settle(t.Context(), SettleRequest{URL: url}, nil); err != nil {
+		t.Fatal(err)
+	}
+	bob := newPerson(t, elsewhere).start()
+	if res, err := bob.client.Resolve(t.Context(), ResolveRequest{URL: url}, nil); err != nil || res.Agreed < 4 {
+		t.Errorf("Resolve() right after Settle() = %+v, %v", res, err)
+	}
+	if err := alice.client.Settle(t.Context(), SettleRequest{URL: url + "x"}, nil); err != nil {
+		t.Errorf("Settle() of what was never published = %v", err)
+	}
+	alice.isolate()
+	var e *Error
+	if err := alice.client.Settle(t.Context(), SettleRequest{URL: url}, nil); !errors.As(err, &e) || e.Code != trust.TryLater || e.Hint == "" {
+		t.Errorf("Settle() without a network = %v, want %v and what to do", err, trust.TryLater)
+	}
+}

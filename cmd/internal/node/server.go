@@ -69,6 +69,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	mux.Handle("POST /v1/status", handle(n.log, n.status))
 	mux.Handle("POST /v1/publish", handle(n.log, n.publish))
 	mux.Handle("POST /v1/push", handle(n.log, n.push))
+	mux.Handle("POST /v1/settle", handle(n.log, n.settle))
 	mux.Handle("POST /v1/fetch", handle(n.log, n.fetch))
 	mux.Handle("POST /v1/resolve", handle(n.log, n.resolve))
 	mux.Handle("POST /v1/show", handle(n.log, n.show))
