@@ -56,9 +56,12 @@ const (
 	DefaultConnectionsPerTorrent = 50
 	DefaultHalfOpen              = 200
 	dialsPerSecond               = 100
-	dialTimeout                  = 10 * time.Second
-	handshakeTimeout             = 5 * time.Second
-	keepAlive                    = 20 * time.Second // also a second line against what nudge is for
+	// dialTimeout is for three SYN of TCP, at 0, 1 and 3 seconds; where many wait it goes down to
+	// minDialTimeout. So 500 addresses are all tried before a download gives up (noPeersTimeout).
+	dialTimeout      = 6 * time.Second
+	minDialTimeout   = 2 * time.Second
+	handshakeTimeout = 5 * time.Second
+	keepAlive        = 20 * time.Second // also a second line against what nudge is for
 	// minBurst and maxBurst bound what a rate limit lets through at once: a block has to fit, and
 	// a second's worth is enough.
 	minBurst = 2 * blockLength
@@ -242,7 +245,9 @@ func (n *Node) clientConfig(cfg Config) *torrent.ClientConfig {
 	c.EstablishedConnsPerTorrent = cmp.Or(cfg.ConnectionsPerTorrent, DefaultConnectionsPerTorrent)
 	c.TotalHalfOpenConns = cmp.Or(cfg.HalfOpen, DefaultHalfOpen)
 	c.DialRateLimiter = rate.NewLimiter(dialsPerSecond, dialsPerSecond)
-	c.NominalDialTimeout = dialTimeout
+	// So many are being made at the most anyhow; the default is half of that.
+	c.HalfOpenConnsPerTorrent = c.EstablishedConnsPerTorrent + 5
+	c.NominalDialTimeout, c.MinDialTimeout = dialTimeout, minDialTimeout
 	c.HandshakesTimeout = handshakeTimeout
 	c.KeepAliveTimeout = keepAlive
 	c.IPBlocklist = n.bans

@@ -116,6 +116,12 @@ func (n *Node) strangers(e *entry, peers []netip.AddrPort) (unknown []netip.Addr
 // redial tries the known peers that are not connected.
 func (n *Node) redial(e *entry) { n.dial(e, n.knownPeers(e)) }
 
+// pending is how many peers of a torrent wait until others have been tried.
+func (e *entry) pending() (peers int) {
+	e.with(func(t *torrent.Torrent) { peers = t.Stats().PendingPeers })
+	return peers
+}
+
 func (n *Node) knownPeers(e *entry) []netip.AddrPort {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -55,7 +55,8 @@ func (d *Download) watch(ctx context.Context) {
 		}
 		before = p
 		report(p)
-		if now.After(redial) {
+		// Those that wait for their first turn come before those that did not answer.
+		if now.After(redial) && d.entry.pending() == 0 {
 			redial = now.Add(redialInterval)
 			d.node.redial(d.entry)
 		}

@@ -37,17 +37,17 @@ func (s *actor) killed(args ...string) (was bool) {
 }
 
 // again runs a command until it succeeds, for a while: a node that was just
-// killed is missed by the DHT for some seconds.
-func (s *actor) again(args ...string) {
+// killed is missed by the DHT for some seconds. It returns what the last one said.
+func (s *actor) again(args ...string) (out string) {
 	s.t.Helper()
-	var out string
 	var err error
 	for range 5 {
 		if out, err = s.try(args...); err == nil {
-			return
+			return out
 		}
 	}
 	s.t.Fatalf("%s does not succeed any more: %v\n%s", strings.Join(args, " "), err, out)
+	return ""
 }
 
 // refs lists the branches below a prefix, and the tags, by their last part.
@@ -70,8 +70,9 @@ func TestSoak(t *testing.T) {
 	bootstrap := startTestnet(t)
 	alice, bob := newActor(t, "alice", bootstrap), newActor(t, "bob", bootstrap)
 	id := strings.Fields(alice.must("gitpeer", "init"))[0]
+	url := "gitpeer://" + id + "/soak"
 	alice.must("git", "init", "-q", "-b", "main", "work")
-	alice.must("git", "-C", "work", "remote", "add", "origin", "gitpeer://"+id+"/soak")
+	alice.must("git", "-C", "work", "remote", "add", "origin", url)
 	change := func(n int) {
 		text := strings.Repeat(fmt.Sprintf("round %d\n", n), rand.IntN(4000))
 		if err := os.WriteFile(filepath.Join(alice.dir, "work", fmt.Sprintf("f%d", n%9)), []byte(text), 0o600); err != nil {
@@ -86,12 +87,12 @@ func TestSoak(t *testing.T) {
 			alice.must("git", "-C", "work", "branch", "-f", fmt.Sprintf("b%d", n%10))
 		}
 	}
-	push := []string{"git", "-C", "work", "push", "-q", "--force", "--all", "origin"}
+	push := []string{"git", "-C", "work", "push", "--force", "--all", "origin"}
 	tags := []string{"git", "-C", "work", "push", "-q", "--tags", "origin"}
 	change(0)
 	alice.must(push...)
-	bob.must("gitpeer", "trust", "add", "gitpeer://"+id+"/soak", "--publisher-only", "--as", "soak")
-	bob.must("git", "clone", "-q", "gitpeer://"+id+"/soak", "clone")
+	bob.must("gitpeer", "trust", "add", url, "--publisher-only", "--as", "soak")
+	bob.must("git", "clone", "-q", url, "clone")
 	fetch := []string{"git", "-C", "clone", "fetch", "-q", "--tags"}
 	rounds, kills := 0, 0
 	for end := time.Now().Add(*soakTime); time.Now().Before(end); {
@@ -100,15 +101,17 @@ func TestSoak(t *testing.T) {
 		if alice.killed(push...) {
 			kills++
 		}
-		alice.again(push...)
+		pushed := alice.again(push...)
 		alice.again(tags...)
 		if bob.killed(fetch...) {
 			kills++
 		}
-		bob.again(fetch...)
+		fetched := bob.again(fetch...)
 		want, got := alice.refs("work", "refs/heads/"), bob.refs("clone", "refs/remotes/origin/")
 		if want != got {
-			t.Fatalf("round %d: the clone has\n%s\nwant\n%s", rounds, got, want)
+			found, _ := bob.try("gitpeer", "resolve", url)
+			t.Fatalf("round %d: the clone has\n%s\nwant\n%s\nafter a push that said\n%s\nand a fetch that said\n%s\nNow the record is\n%s",
+				rounds, got, want, pushed, fetched, found)
 		}
 		if rounds%10 == 0 {
 			mirrors, _ := filepath.Glob(filepath.Join(bob.dir, "home", "repos", "*", "*.git"))
