@@ -20,7 +20,7 @@ import (
 // A question goes to the nodes nearest to the torrent that the last walk found, so it costs a few
 // hundred bytes; a node asks at most one a second.
 const (
-	// callEvery is how often it is asked who wants a torrent: a reader waits noPeersTimeout.
+	// callEvery is how often it is asked who wants a torrent: a reader waits DefaultAloneTimeout.
 	callEvery = 8 * time.Second
 	// callSpacing is the time between two questions, whatever about.
 	callSpacing = time.Second

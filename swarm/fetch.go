@@ -21,6 +21,10 @@ import (
 const (
 	// DefaultStallTimeout is how long a fetch waits for the next byte.
 	DefaultStallTimeout = 30 * time.Second
+	// DefaultAloneTimeout is how long a fetch waits that is connected to nobody: two searches in the
+	// DHT, and every known address dialled several times, or 500 once. With the time for the record it
+	// is within half a minute.
+	DefaultAloneTimeout = 20 * time.Second
 
 	// progressInterval gives at most five reports a second.
 	progressInterval = 200 * time.Millisecond
@@ -45,9 +49,9 @@ type FetchRequest struct {
 	Mirrors []Mirror
 	// Progress is called at most five times a second, never at the same time, and once at the end.
 	Progress func(Progress)
-	// StallTimeout ends a fetch that receives nothing for so long; 0 is [DefaultStallTimeout]. One
-	// that is connected to nobody ends after 20 seconds.
-	StallTimeout time.Duration
+	// StallTimeout ends a fetch that receives nothing for so long; 0 is [DefaultStallTimeout].
+	// AloneTimeout ends one that is connected to nobody; 0 is [DefaultAloneTimeout].
+	StallTimeout, AloneTimeout time.Duration
 }
 
 // Stage is what a fetch is doing.

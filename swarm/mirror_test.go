@@ -206,7 +206,7 @@ func TestMirrorNotNamed(t *testing.T) {
 		n.mu.Unlock()
 		return d != nil && len(d.failedMirrors()) > 0
 	})
-	d.fail(d.stalled(Progress{}, noPeersTimeout)) // as when it is over
+	d.fail(d.stalled(Progress{}, DefaultAloneTimeout)) // as when it is over
 	err := <-ended
 	var none *NoPeersError
 	if !errors.As(err, &none) || len(none.Mirrors) != 1 || !errors.Is(none.Mirrors[0], errMirrorAddress) || !strings.Contains(err.Error(), string(m.URL)) {

@@ -57,7 +57,7 @@ const (
 	DefaultHalfOpen              = 200
 	dialsPerSecond               = 100
 	// dialTimeout is for three SYN of TCP, at 0, 1 and 3 seconds; where many wait it goes down to
-	// minDialTimeout. So 500 addresses are all tried before a download gives up (noPeersTimeout).
+	// minDialTimeout. So 500 addresses are all tried before a download gives up (DefaultAloneTimeout).
 	dialTimeout      = 6 * time.Second
 	minDialTimeout   = 2 * time.Second
 	handshakeTimeout = 5 * time.Second

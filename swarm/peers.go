@@ -25,10 +25,15 @@ func (n *Node) AddPeers(hash refs.InfoHash, peers []netip.AddrPort) int {
 	if e == nil {
 		return 0
 	}
-	var fresh []netip.AddrPort
-	n.mu.Lock()
+	var others, fresh []netip.AddrPort
 	for _, a := range peers {
-		if a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port()); e.know(a) {
+		if a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port()); !n.isSelf(a) {
+			others = append(others, a)
+		}
+	}
+	n.mu.Lock()
+	for _, a := range others {
+		if e.know(a) {
 			fresh = append(fresh, a)
 		}
 	}

@@ -139,7 +139,7 @@ func TestFetchSearchesAfterAWhile(t *testing.T) {
 				if told, _ := here.told(req.InfoHash); !told {
 					t.Errorf("the DHT was not asked after %v", c.told)
 				}
-				time.Sleep(noPeersTimeout + time.Second)
+				time.Sleep(DefaultAloneTimeout + time.Second)
 			})
 		})
 	}

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -9,10 +10,6 @@ import (
 )
 
 const (
-	// noPeersTimeout is when a download gives up that is connected to nobody: two searches in the
-	// DHT, and every known address dialled several times. With the time for the record it is
-	// within half a minute.
-	noPeersTimeout = 20 * time.Second
 	// nudgeAfter is when a download that receives nothing wakes up its connections, see nudge.
 	nudgeAfter    = 400 * time.Millisecond
 	nudgeInterval = time.Second
@@ -69,7 +66,7 @@ func (d *Download) watch(ctx context.Context) {
 		}
 		patience := d.req.StallTimeout
 		if p.Peers == 0 {
-			patience = min(patience, noPeersTimeout)
+			patience = min(patience, cmp.Or(d.req.AloneTimeout, DefaultAloneTimeout))
 		}
 		if waited := now.Sub(last); waited >= patience {
 			d.fail(d.stalled(p, waited))

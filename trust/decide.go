@@ -433,7 +433,7 @@ func (j *judge) missed(d *Decision) {
 		}
 		gone := Verdict{Ref: name, OID: j.pins.Refs[name].OID, Why: "the publisher no longer lists it"}
 		if name.IsTag() {
-			gone.Code, gone.Hint = Moved, j.moved()
+			gone.Code, gone.Hint = Moved, j.lost(gone)
 			d.Verdicts = append(d.Verdicts, gone)
 			continue
 		}

@@ -119,6 +119,14 @@ func (j *judge) moved() string {
 	return ""
 }
 
+// lost is about a tag that is gone.
+func (j *judge) lost(gone Verdict) string {
+	if url := j.url(); url != "" {
+		return fmt.Sprintf("gitpeer trust log %s    # has what was accepted; ask the publisher to put the tag back: git push %s %s:%s", url, url, gone.OID, gone.Ref)
+	}
+	return ""
+}
+
 // join is about a root that does not descend from the introduction.
 func (j *judge) join(root refs.OID) string {
 	const shown = 4

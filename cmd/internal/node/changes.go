@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -203,7 +204,7 @@ func checkRefs(list []refs.Ref) error {
 }
 
 // rewinds are the branches of now that do not descend from where they were, and
-// the tags that moved: readers will refuse them. It also gives what branches
+// the tags that moved or are gone: readers will refuse them. It also gives what branches
 // that do descend have left behind.
 func rewinds(ctx context.Context, objects *history, old, now []refs.Ref) (notes []string, passed map[refs.OID]bool, err error) {
 	was := map[refs.Name]refs.OID{}
@@ -213,6 +214,7 @@ func rewinds(ctx context.Context, objects *history, old, now []refs.Ref) (notes 
 	passed = map[refs.OID]bool{}
 	for _, r := range now {
 		before := was[r.Name]
+		delete(was, r.Name)
 		if before == "" || before == r.OID {
 			continue
 		}
@@ -226,6 +228,12 @@ func rewinds(ctx context.Context, objects *history, old, now []refs.Ref) (notes 
 		}
 		if passed[before] = passed[before] || forward; !forward {
 			notes = append(notes, fmt.Sprintf("branch %s goes back or aside: readers will refuse it until they allow the rewind", r.Name.Short()))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		if name.IsTag() {
+			notes = append(notes, fmt.Sprintf("tag %s is gone: readers who have seen it will take nothing new until you push it again as it was: %s:%s",
+				name.Short(), was[name], name))
 		}
 	}
 	return notes, passed, nil

@@ -227,6 +227,11 @@ func TestHistoryAsksOnce(t *testing.T) {
 	if err != nil || len(notes) != 1 || passed[two] {
 		t.Errorf("rewinds of a branch that goes back: %q, passed %v, %v, want one note", notes, passed, err)
 	}
+	notes, _, err = rewinds(t.Context(), h, []refs.Ref{{Name: "refs/heads/gone", OID: one}, {Name: "refs/tags/gone", OID: one}, {Name: "refs/tags/moved", OID: one}},
+		[]refs.Ref{{Name: "refs/tags/moved", OID: two}, {Name: "refs/tags/new", OID: two}})
+	if err != nil || len(notes) != 2 || !strings.Contains(notes[0], "tag moved moved") || !strings.Contains(notes[1], "tag gone is gone") || !strings.Contains(notes[1], string(one)+":refs/tags/gone") {
+		t.Errorf("rewinds of tags: %q, %v, want a note of the one that moved and of the one that is gone", notes, err)
+	}
 	if _, err := h.IsAncestor(t.Context(), one, one); err == nil {
 		t.Error("IsAncestor of what was not asked for, without a repository: no error")
 	}

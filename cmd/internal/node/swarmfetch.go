@@ -130,18 +130,22 @@ func (s *swarmFetch) packs(ctx context.Context, q *quarantine, next *state) ([]*
 	}
 	done := map[refs.InfoHash]*packFile{}
 	listed, came := to.Packs, takeAttached(to, next.Attached)
+	var waited time.Duration
 	for {
 		plan, err := cover(listed, have, to.Number, came)
 		if err != nil {
 			return nil, &packError{err}
 		}
-		err = s.follow(ctx, q, &way{snapshot: to, packs: plan, listed: listed, have: have, done: done, came: came})
+		err = s.follow(ctx, q, &way{snapshot: to, packs: plan, listed: listed, have: have, done: done, came: came, waited: waited})
 		absent, unavailable := absentTorrent(err)
 		if !unavailable {
 			return slices.Collect(maps.Values(done)), err
 		}
 		listed = slices.DeleteFunc(slices.Clone(listed), func(p refs.Pack) bool { return p.InfoHash == absent })
-		if _, other := refs.Cover(listed, have, to.Number); other != nil {
+		if alone := (*swarm.NoPeersError)(nil); errors.As(err, &alone) {
+			waited += alone.Waited
+		}
+		if _, other := refs.Cover(listed, have, to.Number); other != nil || waited >= aloneInAll {
 			return nil, err
 		}
 		s.f.progress(Progress{Note: fmt.Sprintf("nobody has pack %s now; trying another way", absent)})
@@ -170,6 +174,7 @@ type way struct {
 	have     uint64
 	done     map[refs.InfoHash]*packFile // indexed already
 	came     *attachedPack               // with the snapshot; nil if none did
+	waited   time.Duration               // for peers of other ways, in vain
 }
 
 // packOverhead is what one more torrent costs besides its bytes: greetings,
@@ -204,17 +209,31 @@ type packStream interface {
 	Info() *swarm.Info
 }
 
-// patience is how long to wait for a pack: not long where there is another way.
-func (w *way) patience(p refs.Pack) time.Duration {
+// another reports whether there is another way, without this pack.
+func (w *way) another(p refs.Pack) bool {
 	others := slices.DeleteFunc(slices.Clone(w.listed), func(q refs.Pack) bool { return q.InfoHash == p.InfoHash })
-	if _, err := refs.Cover(others, w.have, w.snapshot.Number); err != nil {
-		return swarm.DefaultStallTimeout
-	}
-	return patienceWithAlternative
+	_, err := refs.Cover(others, w.have, w.snapshot.Number)
+	return err == nil
 }
 
-// patienceWithAlternative is enough to find and greet a peer that is there.
-const patienceWithAlternative = 8 * time.Second
+const (
+	// patienceWithAlternative is enough to find and greet a peer that is there.
+	patienceWithAlternative = 8 * time.Second
+	// aloneInAll bounds the time that all ways together wait for somebody to connect to: with the
+	// record and the snapshot it is half a minute. Each takes a third of what is left, and the
+	// last one the rest.
+	aloneInAll = 26 * time.Second
+	aloneLeast = time.Second
+)
+
+// patience is how long to wait for a pack: not long where there is another way.
+func patience(another bool, waited time.Duration) (stall, alone time.Duration) {
+	left := aloneInAll - waited
+	if another {
+		return patienceWithAlternative, max(aloneLeast, min(left/3, patienceWithAlternative))
+	}
+	return swarm.DefaultStallTimeout, max(aloneLeast, min(left, swarm.DefaultAloneTimeout))
+}
 
 // follow fetches and indexes the packs of a way that are not done. A download
 // is started when one of the slots is free, and holds it until it is indexed.
@@ -304,9 +323,10 @@ func (s *swarmFetch) open(ctx context.Context, g *errgroup.Group, w *way, p refs
 	}
 	a := s.openHint(ctx, g, p, w.snapshot.ObjectFormat)
 	meter := s.meter // a download that is given up may still tell when another way has its own
+	stall, alone := patience(w.another(p), w.waited)
 	var err error
 	a.Download, err = s.start(ctx, swarm.FetchRequest{
-		InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: w.patience(p),
+		InfoHash: p.InfoHash, Length: p.Bytes, File: s.file(p.InfoHash), StallTimeout: stall, AloneTimeout: alone,
 		Progress: func(d swarm.Progress) { meter.received(p.InfoHash, d) },
 	})
 	if err != nil {
