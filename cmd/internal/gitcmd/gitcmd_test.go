@@ -94,7 +94,7 @@ func TestHostileConfiguration(t *testing.T) {
 	if err := repo.Connected(t.Context(), []refs.OID{tip}); err != nil {
 		t.Fatal(err)
 	}
-	if err := repo.PackObjects(t.Context(), PackSpec{Tips: []refs.OID{tip}}, &strings.Builder{}); err != nil {
+	if err := repo.PackObjects(t.Context(), PackSpec{Tips: []refs.OID{tip}, Format: refs.SHA1}, &strings.Builder{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(marker); err == nil {
@@ -346,7 +346,7 @@ func TestA33NoOptions(t *testing.T) {
 		}
 	}
 	for _, oid := range []refs.OID{"--all", "-n1", "--output=x"} {
-		if err := repo.PackObjects(t.Context(), PackSpec{Tips: []refs.OID{oid}}, io.Discard); err == nil {
+		if err := repo.PackObjects(t.Context(), PackSpec{Tips: []refs.OID{oid}, Format: refs.SHA1}, io.Discard); err == nil {
 			t.Errorf("PackObjects(%q) = nil, want an error", oid)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 // A PackSpec says what a pack holds and how it is made.
 type PackSpec struct {
 	Tips, Bases []refs.OID // it holds what tips reach and bases do not; it is thin if there are bases
+	Format      refs.ObjectFormat
 	// Anew finds new deltas, with five times as many candidates for each as git
 	// pack-objects has by default, in place of those of the packs at hand. That
 	// takes minutes for a large history, and often halves the pack.
@@ -42,7 +43,7 @@ func (r Repo) PackObjects(ctx context.Context, p PackSpec, w io.Writer) error {
 	if len(p.Bases) > 0 {
 		args = append(args, "--thin")
 	} else {
-		tagged, remove, err := r.tagged(ctx, p.Tips)
+		tagged, remove, err := r.tagged(ctx, p.Tips, p.Format)
 		if err != nil {
 			return err
 		}
@@ -102,16 +103,12 @@ func (m *packMessages) said(line []byte) {
 // not newer than the newest tag that it finds; what is newer, or everything where
 // there is no tag, it writes in the order of history (builtin/pack-objects.c,
 // compute_write_order).
-func (r Repo) tagged(ctx context.Context, tips []refs.OID) (_ Repo, remove func(), err error) {
+func (r Repo) tagged(ctx context.Context, tips []refs.OID, format refs.ObjectFormat) (_ Repo, remove func(), err error) {
 	dir, err := os.MkdirTemp(r.Quarantine, "tagged-*")
 	if err != nil {
 		return r, nil, err
 	}
 	remove = func() { os.RemoveAll(dir) }
-	format := refs.SHA1
-	if len(tips) > 0 && len(tips[0]) == refs.SHA256.HexLen() {
-		format = refs.SHA256
-	}
 	tagged := Repo{Dir: dir, Quarantine: r.Quarantine, Alternates: append([]string{filepath.Join(r.Dir, "objects")}, r.Alternates...)}
 	if err = Init(ctx, dir, format); err == nil {
 		var list strings.Builder

@@ -63,7 +63,7 @@ func TestPackKeepsFamiliesTogether(t *testing.T) {
 	}
 	tip := refs.OID(r.git("rev-parse", "HEAD"))
 	var pack bytes.Buffer
-	if err := r.repo().PackObjects(t.Context(), PackSpec{Tips: []refs.OID{tip}}, &pack); err != nil {
+	if err := r.repo().PackObjects(t.Context(), PackSpec{Tips: []refs.OID{tip}, Format: refs.SHA1}, &pack); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "x.pack")

@@ -31,7 +31,7 @@ func (r Repo) storesFiles() bool {
 // first, which takes longer than a small clone. The names are known to be well
 // formed and to be able to stand side by side (refs.CheckNames).
 func (r Repo) writeRefs(ctx context.Context, want []refs.Ref) error {
-	if err := r.checkTips(ctx, want); err != nil {
+	if err := r.CheckTips(ctx, want); err != nil {
 		return err
 	}
 	// Not "peeled": what a tag leads to, git finds itself when it is asked.
@@ -43,9 +43,27 @@ func (r Repo) writeRefs(ctx context.Context, want []refs.Ref) error {
 	return durable.Replace(filepath.Join(r.Dir, "packed-refs"), text.Bytes())
 }
 
-// checkTips refuses, as git update-ref does, refs on objects that are not there
-// and branches that are not on commits.
-func (r Repo) checkTips(ctx context.Context, list []refs.Ref) error {
+// A TipError is a ref that git would not set: its object is not there, or it is
+// a branch and the object is no commit.
+type TipError struct {
+	Name refs.Name
+	OID  refs.OID
+	Kind string // commit, tree, blob or tag; "" if the object is not there
+}
+
+func (e *TipError) Error() string {
+	if e.Kind == "" {
+		return fmt.Sprintf("ref %q is on object %s, which is not there", e.Name, e.OID)
+	}
+	return fmt.Sprintf("branch %q is on a %s, not on a commit", e.Name, e.Kind)
+}
+
+// CheckTips refuses, as git update-ref does, refs on objects that are not there
+// and branches that are not on commits: with a *[TipError].
+func (r Repo) CheckTips(ctx context.Context, list []refs.Ref) error {
+	if len(list) == 0 {
+		return nil
+	}
 	oids := make([]refs.OID, len(list))
 	for i, ref := range list {
 		oids[i] = ref.OID
@@ -55,11 +73,8 @@ func (r Repo) checkTips(ctx context.Context, list []refs.Ref) error {
 		return err
 	}
 	for i, tip := range tips {
-		switch {
-		case tip.Kind == "":
-			return fmt.Errorf("ref %q is on object %s, which is not there", list[i].Name, list[i].OID)
-		case list[i].Name.IsBranch() && tip.Kind != "commit":
-			return fmt.Errorf("branch %q is on a %s, not on a commit", list[i].Name, tip.Kind)
+		if tip.Kind == "" || list[i].Name.IsBranch() && tip.Kind != "commit" {
+			return &TipError{list[i].Name, list[i].OID, tip.Kind}
 		}
 	}
 	return nil

@@ -3,7 +3,9 @@ package node
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,11 +30,11 @@ func emptyMirror(t *testing.T) (*mirror, keys.Signer) {
 	return m, key
 }
 
-// signedState is an empty snapshot with a record; both say what they say at
-// that number and seq.
-func signedState(t *testing.T, m *mirror, key keys.Signer, number uint64, seq int64) *state {
+// signedState is a snapshot of these refs, without packs, with a record; both say
+// what they say at that number and seq.
+func signedState(t *testing.T, m *mirror, key keys.Signer, number uint64, seq int64, list ...refs.Ref) *state {
 	t.Helper()
-	st := &state{Snapshot: &refs.Snapshot{Repository: m.addr, Number: number, Time: time.Unix(int64(number), 0).UTC(), ObjectFormat: refs.SHA1}}
+	st := &state{Snapshot: &refs.Snapshot{Repository: m.addr, Number: number, Time: time.Unix(int64(number), 0).UTC(), ObjectFormat: refs.SHA1, Refs: list}}
 	if number > 1 {
 		st.Snapshot.Previous = []refs.Link{{Number: number - 1}}
 	}
@@ -158,5 +160,34 @@ func TestA5EvidenceIsBounded(t *testing.T) {
 	kept, err := filepath.Glob(filepath.Join(f.node.home.Data, "evidence", "*", "*", "*"))
 	if err != nil || len(kept) != maxEvidence {
 		t.Errorf("%d statements are kept (%v), want %d", len(kept), err, maxEvidence)
+	}
+}
+
+// TestRecoverWhatGitRefuses opens a mirror whose acceptance git will never let
+// finish, as older versions could begin: the state before is whole, and stays.
+func TestRecoverWhatGitRefuses(t *testing.T) {
+	m, key := emptyMirror(t)
+	out, err := exec.Command("git", "-C", m.dir, "hash-object", "-w", "-t", "tree", os.DevNull).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := refs.Ref{Name: "refs/heads/tree", OID: refs.OID(strings.TrimSpace(string(out)))}
+	if err := m.accept(t.Context(), signedState(t, m, key, 1, 10), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.accept(t.Context(), signedState(t, m, key, 2, 20, tree), nil, nil); err == nil {
+		t.Fatal("a branch on a tree was accepted")
+	}
+	if err := m.recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.load(); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.current(); got.Snapshot.Number != 1 {
+		t.Errorf("number %d, want the 1 of before", got.Snapshot.Number)
+	}
+	if err := m.recover(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

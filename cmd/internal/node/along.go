@@ -30,6 +30,9 @@ type hintFile struct {
 // quarantine, with its index. The file stays where it is: one file, two names.
 func (q *quarantine) install(x *packfile.Index, file string) (*ingested, error) {
 	in := &ingested{Hash: x.Hash(), Stats: x.Stats, SHA256: x.SHA256}
+	if _, err := os.Stat(q.packPath(in.Hash, ".pack")); err == nil {
+		return in, nil // from a snapshot without refs on and from nothing on are the same
+	}
 	idx, err := os.OpenFile(q.packPath(in.Hash, ".idx"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ const (
 	problemHead     = "deletion of the current branch prohibited"
 	problemName     = "funny refname"
 	problemMissing  = "object is not in your repository"
+	problemKind     = "a branch has to be on a commit"
 	problemConflict = "conflicts with another ref"
 	problemAtomic   = "atomic push failed"
 )
@@ -58,14 +59,14 @@ func applyUpdates(ctx context.Context, objects *history, old *refs.Snapshot, req
 		}
 		head = old.Head
 	}
-	missing, err := missingTips(ctx, objects, req.Updates)
+	kinds, err := tipKinds(ctx, objects, req.Updates)
 	if err != nil {
 		return nil, nil, err
 	}
 	results := make([]RefResult, len(req.Updates))
 	failed := false
 	for i, u := range req.Updates {
-		problem := judgeUpdate(now[u.Dst], head, u, missing)
+		problem := judgeUpdate(now[u.Dst], head, u, kinds)
 		if problem == "" {
 			if problem, err = judgeMove(ctx, objects, now[u.Dst], u); err != nil {
 				return nil, nil, err
@@ -97,8 +98,8 @@ func applyUpdates(ctx context.Context, objects *history, old *refs.Snapshot, req
 	return list, results, nil
 }
 
-// missingTips are the objects of a push that are not in the repository.
-func missingTips(ctx context.Context, objects *history, updates []RefUpdate) ([]refs.OID, error) {
+// tipKinds says what the objects of a push are: "" is one that is not there.
+func tipKinds(ctx context.Context, objects *history, updates []RefUpdate) (map[refs.OID]string, error) {
 	var tips []refs.OID
 	for _, u := range updates {
 		if u.New != "" {
@@ -108,12 +109,20 @@ func missingTips(ctx context.Context, objects *history, updates []RefUpdate) ([]
 	if len(tips) == 0 {
 		return nil, nil
 	}
-	return objects.Missing(ctx, tips)
+	list, err := objects.Describe(ctx, tips)
+	if err != nil {
+		return nil, err
+	}
+	kinds := map[refs.OID]string{}
+	for i, oid := range tips {
+		kinds[oid] = list[i].Kind
+	}
+	return kinds, nil
 }
 
 // judgeUpdate says what is wrong with one update of a ref that is at have ("" if
 // it does not exist), or "" if nothing is but perhaps where it goes.
-func judgeUpdate(have refs.OID, head refs.Name, u RefUpdate, missing []refs.OID) string {
+func judgeUpdate(have refs.OID, head refs.Name, u RefUpdate, kinds map[refs.OID]string) string {
 	if _, err := refs.ParseName(string(u.Dst)); err != nil || !u.Dst.IsBranch() && !u.Dst.IsTag() {
 		return problemName
 	}
@@ -124,8 +133,12 @@ func judgeUpdate(have refs.OID, head refs.Name, u RefUpdate, missing []refs.OID)
 		return problemAbsent
 	case u.New == "" && u.Dst == head:
 		return problemHead
-	case u.New != "" && u.New != have && slices.Contains(missing, u.New):
+	case u.New == "" || u.New == have:
+		return ""
+	case kinds[u.New] == "":
 		return problemMissing
+	case u.Dst.IsBranch() && kinds[u.New] != "commit":
+		return problemKind
 	}
 	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gitpeer/gitpeer/announce"
+	"github.com/gitpeer/gitpeer/cmd/internal/gitcmd"
 	"github.com/gitpeer/gitpeer/cmd/internal/packfile"
 	"github.com/gitpeer/gitpeer/refs"
 	"github.com/gitpeer/gitpeer/trust"
@@ -261,16 +262,16 @@ func received(a refs.Address, s *state) *trust.Received {
 	return &trust.Received{Address: a, Seq: s.Item.Seq, Value: s.Item.Value, Record: s.Record}
 }
 
-// connected checks that everything the refs reach is here. index-pack has
+// connected checks that everything the refs reach is here, and that git will set
+// them: after the packs are moved it is too late. index-pack has
 // checked that every object that an object of a new pack names exists, and the
 // mirror was closed under that before; so this walks only what is new.
 func (f *fetching) connected(ctx context.Context, q *quarantine, s *refs.Snapshot) error {
-	missing, err := q.repo.Missing(ctx, tips(s.Refs))
-	if err != nil {
+	var tip *gitcmd.TipError
+	if err := q.repo.CheckTips(ctx, s.Refs); errors.As(err, &tip) {
+		return &packError{err}
+	} else if err != nil {
 		return err
-	}
-	if len(missing) > 0 {
-		return &packError{fmt.Errorf("%d of the objects that the refs name are in no pack, such as %s", len(missing), missing[0])}
 	}
 	if f.was == nil || len(f.damaged) > 0 {
 		return nil // the base was self-contained, and the others were checked against it

@@ -304,7 +304,7 @@ func TestA15PackLacksObjects(t *testing.T) {
 	work.commit("")
 	f.seed(info, bytes.NewReader(was))
 	f.release(f.snapshot(work.refs(), line))
-	bob.refuses(f, trust.BadPack, "in no pack")
+	bob.refuses(f, trust.BadPack, "which is not there")
 }
 
 func TestA15BaseIsNotSelfContained(t *testing.T) {
@@ -436,6 +436,25 @@ func TestA35SnapshotOverItsLimits(t *testing.T) {
 	bob := victim(t, net, f)
 	f.releaseNote(make([]byte, refs.MaxSnapshotBytes+1), &refs.Snapshot{Number: 1})
 	bob.refuses(f, trust.BadPack, "bytes")
+}
+
+// TestBranchOnATree: git would refuse it when there is no way back any more, and
+// the mirror would be of no use from then on.
+func TestBranchOnATree(t *testing.T) {
+	net := loopback(t)
+	f := newForger(t, net)
+	bob := victim(t, net, f)
+	work := newWorkTree(t, "sha1")
+	work.commit("")
+	pack := f.pack(work)
+	line, info := f.honest(pack)
+	f.seed(info, bytes.NewReader(pack))
+	tree := refs.OID(work.git("rev-parse", "HEAD^{tree}"))
+	f.release(f.snapshot(append(work.refs(), refs.Ref{Name: "refs/heads/tree", OID: tree}), line))
+	bob.refuses(f, trust.BadPack, "on a tree, not on a commit")
+	if left, _ := filepath.Glob(filepath.Join(bob.dir(f.addr.String()), "gitpeer", "accepting")); left != nil {
+		t.Errorf("%s has begun", left)
+	}
 }
 
 func TestA32HostileRefNames(t *testing.T) {

@@ -39,7 +39,7 @@ func (p *packMaker) make(ctx context.Context, r refs.Range, newTips, oldTips []r
 	stage := fmt.Sprintf("Packing %d..%d", r.From, r.To)
 	go func() {
 		err := packing.PackObjects(ctx, gitcmd.PackSpec{
-			Tips: newTips, Bases: oldTips, Anew: p.anew && r.From == 0,
+			Tips: newTips, Bases: oldTips, Format: p.format, Anew: p.anew && r.From == 0,
 			Progress: func(done, total int64) {
 				p.progress(Progress{Stage: "Compressing", Done: done, Total: total, Unit: "objects"})
 			},

@@ -532,7 +532,8 @@ func (m *mirror) recover(ctx context.Context) error {
 			return fmt.Errorf("gitpeer/accepting: %w", err)
 		}
 		err = m.finish(ctx, &a, snapshot)
-		if errors.Is(err, errPackLost) { // the refs move after the packs: the old state is whole
+		var tip *gitcmd.TipError
+		if errors.Is(err, errPackLost) || err != nil && errors.As(m.repo.CheckTips(ctx, snapshot.Refs), &tip) { // the refs move after the packs: the old state is whole
 			err = os.Remove(m.path("accepting"))
 		}
 		if err != nil {

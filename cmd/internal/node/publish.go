@@ -243,7 +243,8 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 			"%d packs of the mirror %s are missing or cut off", len(damaged), m.dir)
 	}
 	was := p.was
-	same := was != nil && !p.repack && was.Snapshot.Head == head && slices.Equal(was.Snapshot.Refs, list) && slices.Equal(was.Snapshot.Mirrors, p.mirrors)
+	unchanged := was != nil && was.Snapshot.Head == head && slices.Equal(was.Snapshot.Refs, list) && slices.Equal(was.Snapshot.Mirrors, p.mirrors)
+	same := unchanged && !p.repack
 	if was == nil || same || p.repack { // nothing to do meanwhile, or much that might be in vain
 		if err := p.preflight(ctx); err != nil {
 			return nil, err
@@ -267,7 +268,17 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 	if err != nil {
 		return nil, err
 	}
+	if unchanged && slices.ContainsFunc(made, p.published) {
+		return p.renew(ctx) // to pack it anew was of no use
+	}
 	return p.release(ctx, q, p.snapshot(list, head, made), made)
+}
+
+// published reports whether a pack that stands by itself is listed already.
+func (p *publication) published(made *madePack) bool {
+	return made.Line.From == 0 && slices.ContainsFunc(p.was.Snapshot.Packs, func(line refs.Pack) bool {
+		return line.From == 0 && line.SHA256 == made.Line.SHA256
+	})
 }
 
 // prepare makes the packs, and does meanwhile what does not need them. Nothing
@@ -289,8 +300,22 @@ func (p *publication) prepare(ctx context.Context, q *quarantine, list []refs.Re
 	return made, g.Wait()
 }
 
-// warn tells of the refs that readers will refuse, and notes which go on.
+// warn refuses refs that git would not set, tells of those that readers will
+// refuse, and notes which go on.
 func (p *publication) warn(ctx context.Context, list []refs.Ref) error {
+	moved := slices.DeleteFunc(slices.Clone(list), func(r refs.Ref) bool {
+		if p.was == nil {
+			return false
+		}
+		old, ok := p.was.Snapshot.Lookup(r.Name)
+		return ok && old.OID == r.OID
+	})
+	var tip *gitcmd.TipError
+	if err := p.objects().CheckTips(ctx, moved); errors.As(err, &tip) {
+		return errorf(trust.Usage, "git update-ref -d "+string(tip.Name), "%v", err)
+	} else if err != nil {
+		return err
+	}
 	if p.was == nil {
 		return nil
 	}
@@ -370,7 +395,7 @@ func (p *publication) makePacks(ctx context.Context, q *quarantine, list []refs.
 		known[p.was.Snapshot.Number] = tips(p.was.Snapshot.Refs)
 	}
 	ranges := refs.NextRanges(number, listed)
-	if base := (refs.Range{From: 0, To: number}); p.repack && !slices.Contains(ranges, base) {
+	if base := (refs.Range{From: 0, To: number}); p.repack && len(list) > 0 && !slices.Contains(ranges, base) {
 		ranges = append(ranges, base)
 	}
 	var made []*madePack

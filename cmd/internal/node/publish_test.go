@@ -240,7 +240,8 @@ func TestHistoryAsksOnce(t *testing.T) {
 func TestJudgeUpdates(t *testing.T) {
 	oid := func(digit string) refs.OID { return refs.OID(strings.Repeat(digit, 40)) }
 	old, next, aside, gone := oid("1"), oid("2"), oid("3"), oid("4")
-	none := refs.OID("")
+	none, tree := refs.OID(""), oid("5")
+	kinds := map[refs.OID]string{old: "commit", next: "commit", aside: "commit", tree: "tree"}
 	h := newHistory(gitcmd.Repo{Dir: filepath.Join(t.TempDir(), "none")})
 	h.forward[[2]refs.OID{old, next}] = true
 	h.forward[[2]refs.OID{old, aside}] = false
@@ -261,12 +262,14 @@ func TestJudgeUpdates(t *testing.T) {
 		{"there, expected not to be", old, RefUpdate{Dst: main, New: next, Expect: &none}, problemLease},
 		{"a tag moves", old, RefUpdate{Dst: tag, New: next}, problemExists},
 		{"an object that is missing", old, RefUpdate{Dst: main, New: gone, Force: true}, problemMissing},
+		{"a branch on a tree", "", RefUpdate{Dst: main, New: tree, Force: true}, problemKind},
+		{"a tag on a tree", "", RefUpdate{Dst: tag, New: tree}, ""},
 		{"a name that cannot be published", "", RefUpdate{Dst: "refs/notes/x", New: next}, problemName},
 		{"deleting what is not there", "", RefUpdate{Dst: tag}, problemAbsent},
 		{"deleting the current branch", old, RefUpdate{Dst: main}, problemHead},
 		{"deleting a tag", old, RefUpdate{Dst: tag}, ""},
 	} {
-		got := judgeUpdate(c.have, main, c.u, []refs.OID{gone})
+		got := judgeUpdate(c.have, main, c.u, kinds)
 		if got == "" {
 			var err error
 			if got, err = judgeMove(t.Context(), h, c.have, c.u); err != nil {
@@ -305,5 +308,30 @@ func TestSettle(t *testing.T) {
 	var e *Error
 	if err := alice.client.Settle(t.Context(), SettleRequest{URL: url}, nil); !errors.As(err, &e) || e.Code != trust.TryLater || e.Hint == "" {
 		t.Errorf("Settle() without a network = %v, want %v and what to do", err, trust.TryLater)
+	}
+}
+
+// TestNoBranchOnATree: git would refuse it only once all the rest had been done.
+func TestNoBranchOnATree(t *testing.T) {
+	alice, work := publisher(t, loopback(t), 1)
+	url := alice.publish(work).URL
+	tree := refs.OID(work.git("rev-parse", "HEAD^{tree}"))
+	const name = refs.Name("refs/heads/tree")
+	res, err := alice.client.Push(t.Context(), PushRequest{URL: url, GitDir: filepath.Join(work.dir, ".git"), Updates: []RefUpdate{{Dst: name, New: tree}}}, nil)
+	if err != nil || len(res.Refs) != 1 || res.Refs[0].Problem != problemKind {
+		t.Errorf("Push of a tree = %+v, %v, want %q", res, err, problemKind)
+	}
+	packed := fmt.Sprintf("# pack-refs with: peeled fully-peeled sorted \n%s %s\n", tree, name)
+	if err := os.WriteFile(filepath.Join(work.dir, ".git", "packed-refs"), []byte(packed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	if _, err := alice.client.Publish(t.Context(), PublishRequest{Dir: work.dir}, nil); !errors.As(err, &e) || e.Code != trust.Usage || !strings.Contains(e.Hint, string(name)) {
+		t.Errorf("Publish with a branch on a tree = %v, want a usage error", err)
+	}
+	work.git("update-ref", "-d", string(name))
+	work.commit("")
+	if res := alice.publish(work); res.Number != 2 {
+		t.Errorf("then published as number %d, want 2", res.Number)
 	}
 }

@@ -83,3 +83,38 @@ func TestRepack(t *testing.T) {
 		t.Errorf("the snapshot does not list the new base: %v", bob.listed(first.URL))
 	}
 }
+
+// TestRepackNothing: what packing anew does not change is not published again,
+// and a history that begins anew, or has ended, is packed all the same.
+func TestRepackNothing(t *testing.T) {
+	for _, format := range []string{"sha1", "sha256"} {
+		t.Run(format, func(t *testing.T) {
+			alice, _ := publisher(t, loopback(t), 0)
+			work := newWorkTree(t, format)
+			work.commit("")
+			repack := func(number uint64, changed bool) {
+				t.Helper()
+				res, err := alice.client.Publish(t.Context(), PublishRequest{Dir: work.dir, Repack: true}, nil)
+				if err != nil || res.Number != number || res.Changed != changed {
+					t.Fatalf("Publish = %+v, %v, want number %d, changed: %v", res, err, number, changed)
+				}
+			}
+			repack(1, true)
+			repack(1, false)
+			work.git("checkout", "-q", "--orphan", "next")
+			work.git("branch", "-D", "main")
+			if res := alice.publish(work); res.Number != 2 || res.Refs != 0 {
+				t.Fatalf("published %+v, want number 2 without refs", res)
+			}
+			repack(3, true) // no refs and nothing packed: a number of its own does no harm
+			work.commit("")
+			repack(4, true)
+			url := alice.publish(work).URL
+			bob := newPerson(t, alice.net)
+			bob.trustPublisher(url)
+			if res := bob.start().fetch(url); len(res.Refs) != 1 {
+				t.Errorf("fetched %+v, want one ref", res)
+			}
+		})
+	}
+}
