@@ -10,5 +10,6 @@
 // (certifications, which show whom its owner has met) and pictures, and keeps
 // every statement of the owner, old ones as well: whether a signature was
 // valid when it was made depends on what the owner said then. That is more
-// than gpg's export-minimal keeps, and less than its default.
+// than gpg's export-minimal keeps, and less than its default. [Keyring.Refresh]
+// does the same with certificates that were exported before, all in one run.
 package gpg

@@ -141,7 +141,7 @@ func (k Keyring) run(ctx context.Context, args ...string) ([]byte, error) {
 	fixed := []string{"--batch", "--no-tty", "--quiet", "--no-auto-key-locate", "--no-auto-check-trustdb", "--lock-never",
 		"--display-charset", "utf-8"}
 	cmd := exec.CommandContext(ctx, program, append(fixed, args...)...)
-	out, said := &bounded{max: maxExport}, &bounded{max: 4 << 10}
+	out, said := &bounded{max: maxExport}, &excerpt{max: 4 << 10}
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	if k.Home != "" {
 		cmd.Env = append(cmd.Env, "GNUPGHOME="+k.Home)
@@ -159,31 +159,46 @@ func (k Keyring) run(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, ErrNoGPG
 	case out.over:
 		return nil, fmt.Errorf("gpg printed more than %d bytes", out.max)
-	case errors.As(err, &exit) && exit.ExitCode() == 2 && bytes.Contains(said.Bytes(), []byte("No public key")):
-		return nil, nil // no match
+	case errors.As(err, &exit) && exit.ExitCode() == 2 && bytes.Contains(said.text, []byte("No public key")):
+		return out.Bytes(), nil // no match, or not for each of several
 	}
-	return nil, fmt.Errorf("gpg: %w: %s", err, bytes.TrimSpace(said.Bytes()))
+	return nil, fmt.Errorf("gpg: %w: %s", err, bytes.TrimSpace(said.text))
 }
 
-// A bounded buffer refuses more than max bytes.
+// A bounded buffer refuses more than max bytes. It embeds none, whose ReadFrom
+// would refuse nothing.
 type bounded struct {
-	bytes.Buffer
-	max  int
-	over bool
+	buffer bytes.Buffer
+	max    int
+	over   bool
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.max {
+	if b.buffer.Len()+len(p) > b.max {
 		b.over = true
 		return 0, io.ErrShortBuffer
 	}
-	return b.Buffer.Write(p)
+	return b.buffer.Write(p)
+}
+
+func (b *bounded) Bytes() []byte { return b.buffer.Bytes() }
+
+// An excerpt keeps the first max bytes.
+type excerpt struct {
+	text []byte
+	max  int
+}
+
+func (e *excerpt) Write(p []byte) (int, error) {
+	e.text = append(e.text, p[:min(len(p), e.max-len(e.text))]...)
+	return len(p), nil
 }
 
 // OpenPGP packet tags, RFC 9580 §5.
 const (
 	tagSignature     = 2
 	tagPublicKey     = 6
+	tagPublicSubkey  = 14
 	tagUserAttribute = 17
 )
 

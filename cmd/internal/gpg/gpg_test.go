@@ -180,6 +180,13 @@ func TestTipSigners(t *testing.T) {
 	if certs := (Keyring{Program: "no-such-gpg"}).TipSigners(ctx, repo, []refs.OID{signed}); len(certs) != 0 {
 		t.Errorf("TipSigners without gpg: %d certificates, want 0", len(certs))
 	}
+	cert, err := Keyring{}.Export(ctx, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if certs := (Keyring{Program: "no-such-gpg"}).TipSigners(ctx, repo, []refs.OID{signed}, cert); len(certs) != 1 || !bytes.Equal(certs[0], cert) {
+		t.Errorf("TipSigners with a known certificate: %d certificates, want that one", len(certs))
+	}
 }
 
 func TestStripRefuses(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
@@ -21,17 +22,19 @@ import (
 // tips, as a snapshot carries them: OpenPGP certificates, as far as they are in
 // the keyring and small enough, and SSH public keys, which the signatures
 // hold. They are a courtesy to readers who have none of them yet; whatever
-// cannot be had is left out in silence. The result is in the order of the tips
+// cannot be had is left out in silence. For keys of the certificates in known
+// these are taken, and gpg is not asked. The result is in the order of the tips
 // and has at most refs.MaxSigners.
-func (k Keyring) TipSigners(ctx context.Context, repo gitcmd.Repo, tips []refs.OID) [][]byte {
+func (k Keyring) TipSigners(ctx context.Context, repo gitcmd.Repo, tips []refs.OID, known ...[]byte) [][]byte {
 	var found [][]byte
-	known := func(key []byte) bool {
-		for _, other := range found {
-			if bytes.Equal(key, other) {
-				return true
-			}
+	listed := func(key []byte) bool {
+		return slices.ContainsFunc(found, func(other []byte) bool { return bytes.Equal(key, other) })
+	}
+	certs := map[string][]byte{}
+	for _, cert := range known {
+		for _, name := range names(cert) {
+			certs[name] = cert
 		}
-		return false
 	}
 	for _, claim := range claims(ctx, repo, tips) {
 		if len(found) == refs.MaxSigners {
@@ -39,13 +42,16 @@ func (k Keyring) TipSigners(ctx context.Context, repo gitcmd.Repo, tips []refs.O
 		}
 		key := []byte(claim.sshKey)
 		if claim.issuer != "" {
-			cert, err := k.Export(ctx, claim.issuer)
-			if err != nil {
-				continue
+			cert, ok := certs[claim.issuer]
+			if !ok {
+				var err error
+				if cert, err = k.Export(ctx, claim.issuer); err != nil {
+					continue
+				}
 			}
 			key = cert
 		}
-		if len(key) > 0 && len(key) <= refs.MaxSignerBytes && !known(key) {
+		if len(key) > 0 && len(key) <= refs.MaxSignerBytes && !listed(key) {
 			found = append(found, key)
 		}
 	}
@@ -58,6 +64,10 @@ const maxObject = 1 << 20
 // maxTagDepth is how far tags of tags are followed.
 const maxTagDepth = 4
 
+// maxClaims bounds the different signers that are looked for: each may cost a
+// run of gpg, and whoever has a tag merged can make up as many as there are refs.
+const maxClaims = 4 * refs.MaxSigners
+
 // A claim is whose signature a commit or tag has, by its own words.
 type claim struct {
 	issuer string // OpenPGP: fingerprint or key id in upper-case hex
@@ -65,7 +75,7 @@ type claim struct {
 }
 
 // claims lists who signed the tips, and the commits that tags at the tips
-// point at. Nothing is verified here.
+// point at: each once, the first maxClaims of them. Nothing is verified here.
 func claims(ctx context.Context, repo gitcmd.Repo, tips []refs.OID) []claim {
 	batch, err := repo.Batch(ctx)
 	if err != nil {
@@ -83,6 +93,9 @@ func claims(ctx context.Context, repo gitcmd.Repo, tips []refs.OID) []claim {
 			if c := claimOf(object.Data); !seen[c] {
 				seen[c] = true
 				found = append(found, c)
+				if len(found) == maxClaims {
+					return found
+				}
 			}
 			target, ok := strings.CutPrefix(string(object.Data[:min(len(object.Data), 72)]), "object ")
 			if !ok {

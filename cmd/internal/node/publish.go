@@ -328,8 +328,9 @@ func (p *publication) warn(ctx context.Context, list []refs.Ref) error {
 }
 
 // findSigners collects certificates for readers' first contact: of who signed
-// the tips that are new, then those that the last snapshot has. A newer
-// certificate of the same key stands for an older one.
+// the tips that are new, then those that the last snapshot has, as the keyring
+// has them now: readers must not take a certificate without its revocation.
+// One that has outgrown a snapshot is left out, rather than sent as it was.
 func (p *publication) findSigners(ctx context.Context, list []refs.Ref) [][]byte {
 	var old [][]byte
 	published := map[refs.OID]bool{}
@@ -340,13 +341,12 @@ func (p *publication) findSigners(ctx context.Context, list []refs.Ref) [][]byte
 		}
 	}
 	fresh := slices.DeleteFunc(tips(list), func(oid refs.OID) bool { return published[oid] })
-	if len(fresh) == 0 {
-		return old
+	old = p.keyring.Refresh(ctx, old)
+	var found [][]byte
+	if len(fresh) > 0 {
+		found = p.keyring.TipSigners(ctx, p.objects(), fresh, old...)
 	}
-	if found := p.keyring.TipSigners(ctx, p.objects(), fresh); len(found) > 0 {
-		return mergeSigners(found, old)
-	}
-	return old
+	return mergeSigners(found, old)
 }
 
 // preflight looks at the current record before any work is done: a key that is
@@ -453,8 +453,8 @@ func mergeSigners(fresh, old [][]byte) [][]byte {
 
 // signerKey tells whose a certificate is, or says the SSH key itself.
 func signerKey(signer []byte) string {
-	if cert, err := keys.ParseCertificate(signer); err == nil {
-		return cert.Fingerprint
+	if fingerprint := gpg.Fingerprint(signer); fingerprint != "" {
+		return fingerprint
 	}
 	return string(signer)
 }

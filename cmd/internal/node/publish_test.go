@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,6 +62,81 @@ func TestSignersStay(t *testing.T) {
 			t.Errorf("snapshot %d has %d signers, want the %d of this one and those before", i+1, len(res.Signers), len(want))
 		}
 	}
+}
+
+// TestRevocationReachesSnapshot revokes the OpenPGP key that signed a tip of an
+// earlier snapshot. Whatever is published next from a keyring that knows of it
+// says so, and nothing that is published later takes it back.
+func TestRevocationReachesSnapshot(t *testing.T) {
+	if _, err := exec.LookPath("gpg"); err != nil {
+		t.Skip("gpg is not installed")
+	}
+	home, err := os.MkdirTemp("", "gp") // not t.TempDir: gpg-agent's socket needs a short path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run()
+		os.RemoveAll(home)
+	})
+	gpg := func(args ...string) string {
+		out, err := exec.Command("gpg", append([]string{"--homedir", home, "--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...).Output()
+		if err != nil {
+			t.Fatalf("gpg %q: %v", args, err)
+		}
+		return string(out)
+	}
+	gpg("--quick-gen-key", "A <a@example.org>", "ed25519", "sign", "never")
+	_, rest, _ := strings.Cut(gpg("--with-colons", "--list-keys"), "\nfpr:::::::::")
+	fingerprint, _, _ := strings.Cut(rest, ":")
+
+	alice, work := publisher(t, loopback(t), 1)
+	program := filepath.Join(t.TempDir(), "gpg")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec gpg --homedir '"+home+"' \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	work.git("config", "gpg.program", program)
+	work.git("config", "user.signingkey", fingerprint)
+	work.git("commit", "-q", "-S", "--allow-empty", "-m", "signed")
+	empty := t.TempDir()
+	var last []byte
+	publish := func(gnupg string, repack, revoked bool) {
+		t.Helper()
+		res, err := alice.client.Publish(t.Context(), PublishRequest{Dir: work.dir, GnupgHome: gnupg, Repack: repack}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := alice.client.Show(t.Context(), ShowRequest{URL: res.URL}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(shown.Signers) != 1 {
+			t.Fatalf("snapshot %d has %d signers, want 1", res.Number, len(shown.Signers))
+		}
+		cert, err := keys.ParseCertificate(shown.Signers[0])
+		if err != nil || (cert.Revoked != nil) != revoked {
+			t.Errorf("snapshot %d: certificate revoked: %v, %v, want %v", res.Number, cert != nil && cert.Revoked != nil, err, revoked)
+		}
+		if gnupg == empty && !bytes.Equal(shown.Signers[0], last) {
+			t.Errorf("snapshot %d without a keyring has not the certificate of the one before", res.Number)
+		}
+		last = shown.Signers[0]
+	}
+	publish(home, false, false)
+	file := filepath.Join(home, "openpgp-revocs.d", fingerprint+".rev")
+	revocation, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, bytes.Replace(revocation, []byte(":-----BEGIN"), []byte("-----BEGIN"), 1), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	gpg("--import", file)
+	work.commit("")
+	publish(empty, false, false)
+	publish(home, true, true) // no tip is new
+	work.commit("")
+	publish(empty, false, true)
 }
 
 func TestMergeSigners(t *testing.T) {
