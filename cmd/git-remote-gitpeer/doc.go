@@ -29,7 +29,7 @@
 //
 // Besides the variables that all of gitpeer reads:
 //
-//	GITPEER_PEERS=HOST:PORT,…    peers to ask besides those that are found
+//	GITPEER_PEERS=ADDRESS:PORT,… peers to ask besides those that are found
 //	GITPEER_ALLOW_REWIND=1       accept, this once, refs that went back
 //	GITPEER_LOOK=1               look the record up, even if node.fresh in the
 //	                             configuration lets the last lookup count

@@ -11,12 +11,13 @@ import (
 
 func showCommand() *command {
 	return &command{
-		name: "show", args: "URL [--peer HOST:PORT]...", short: "show the snapshot of a repository",
+		name: "show", args: "URL [--peer ADDRESS:PORT]...", short: "show the snapshot of a repository",
 		long: `Fetches what a publisher has signed: the refs, and the packs that carry their
 objects. No pack is fetched. Where the objects are here, each ref is shown
 with the verdict of your policy.
 
-    --peer HOST:PORT ask this peer, too; may be repeated
+    --peer ADDRESS:PORT
+                     ask this peer, too; may be repeated
     --json           print an object: url, number, time, object_format, head,
                      refs, packs, magnet, mutable, signers, mirrors,
                      accepted

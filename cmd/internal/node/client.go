@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -158,14 +159,23 @@ func awaitNode(ctx context.Context, home Home, ended <-chan error, mark int64) e
 				ended = nil // the other one will answer
 				continue
 			}
-			return errorf(trust.Internal, "gitpeer daemon    # runs it in the foreground",
-				"the node ended at once: %s", lastLines(home.LogFile(), mark))
+			return startProblem(exitCode(err), lastLines(home.LogFile(), mark))
 		case <-tick.C:
 		case <-ctx.Done():
 			return errorf(trust.TryLater, "gitpeer daemon    # runs it in the foreground",
 				"the node did not answer on %s within %v; its log is %s", home.Socket(), startDeadline, home.LogFile())
 		}
 	}
+}
+
+// startProblem is why a node ended at once: what it said itself, as its command
+// would have, or else the end of its log.
+func startProblem(code int, said string) error {
+	if _, own, ok := strings.Cut(said, "gitpeer: error: "); ok && code != 0 {
+		message, hint, _ := strings.Cut(own, "\nhint: ")
+		return errorf(trust.Code(code), strings.TrimSpace(hint), "%s", strings.TrimSpace(message))
+	}
+	return errorf(trust.Internal, "gitpeer daemon    # runs it in the foreground", "the node ended at once: %s", said)
 }
 
 // exitAlreadyRunning is the exit status of `gitpeer daemon` where a node holds

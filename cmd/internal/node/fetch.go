@@ -341,7 +341,7 @@ func parsePeers(list []string) ([]netip.AddrPort, error) {
 	for i, text := range list {
 		var err error
 		if peers[i], err = netip.ParseAddrPort(text); err != nil {
-			return nil, errorf(trust.Usage, "gitpeer show URL --peer 192.0.2.7:6881", "peer %q is not ADDRESS:PORT", text)
+			return nil, errorf(trust.Usage, "192.0.2.7:6881 is one, as in GITPEER_PEERS=192.0.2.7:6881 or --peer 192.0.2.7:6881; names of hosts are not", "peer %q is not ADDRESS:PORT", text)
 		}
 	}
 	return peers, nil

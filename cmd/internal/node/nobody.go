@@ -62,7 +62,7 @@ func (e *nobodyError) Error() string {
 }
 
 func (e *nobodyError) hint() string {
-	return fmt.Sprintf("GITPEER_PEERS=HOST:PORT git fetch %s    # if you know who has it; or try again later: what came is kept", e.Address)
+	return fmt.Sprintf("GITPEER_PEERS=ADDRESS:PORT git ls-remote %s    # if you know who has it: before any git command; or try again later: what came is kept", e.Address)
 }
 
 // named adds to an error of the swarm which repository it is about.

@@ -57,7 +57,7 @@ func TestNobody(t *testing.T) {
 					t.Errorf("message %q, want %q in it", e.Message, want)
 				}
 			}
-			if want := "GITPEER_PEERS=HOST:PORT git fetch " + f.addr.String(); !strings.HasPrefix(e.Hint, want) {
+			if want := "GITPEER_PEERS=ADDRESS:PORT git ls-remote " + f.addr.String(); !strings.HasPrefix(e.Hint, want) {
 				t.Errorf("hint %q, want %q", e.Hint, want)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ type look struct {
 
 // publish publishes refs of a local repository.
 func (n *Node) publish(ctx context.Context, req PublishRequest, progress ProgressFunc) (*PublishResult, error) {
+	if _, err := os.Stat(req.Dir); err != nil {
+		return nil, errorf(trust.Usage, "gitpeer publish DIR    # where the repository is", "%v", err)
+	}
 	work, err := gitcmd.LocateOwned(ctx, req.Dir)
 	if err != nil {
 		return nil, err
@@ -166,11 +170,12 @@ func (n *Node) beginPublication(ctx context.Context, work *gitcmd.Work, name str
 	case work.Shallow:
 		return nil, nil, errorf(trust.Usage, "git fetch --unshallow", "%s is a shallow clone: its history is cut off, so it cannot be published whole", work.Dir)
 	case work.Partial:
-		return nil, nil, errorf(trust.Usage, "git fetch --refetch --no-filter", "%s is a partial clone: objects are missing, so it cannot be published whole", work.Dir)
+		return nil, nil, errorf(trust.Usage, "git fetch --refetch --no-filter --tags && git config --unset-all remote.origin.promisor    # makes it whole, and says so",
+			"%s is configured as a partial clone: objects may be missing, so it cannot be published whole", work.Dir)
 	}
 	repoName, err := refs.ParseRepoName(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errorf(trust.Usage, "gitpeer publish --name NAME", "%v", err)
 	}
 	signer, err := n.signer(c)
 	if err != nil {

@@ -411,3 +411,54 @@ func TestNoBranchOnATree(t *testing.T) {
 		t.Errorf("then published as number %d, want 2", res.Number)
 	}
 }
+
+// TestPublishWhatCannotBe: what is wrong with the command is no internal error.
+func TestPublishWhatCannotBe(t *testing.T) {
+	alice, work := publisher(t, loopback(t), 1)
+	url := alice.publish(work).URL
+	partial := newWorkTree(t, "sha1")
+	partial.commit("")
+	partial.git("config", "remote.origin.promisor", "true")
+	for want, op := range map[string]func() error{
+		"no such file": func() error {
+			_, err := alice.client.Publish(t.Context(), PublishRequest{Dir: filepath.Join(work.dir, "none")}, nil)
+			return err
+		},
+		"UPPER": func() error {
+			_, err := alice.client.Publish(t.Context(), PublishRequest{Dir: work.dir, Name: "UPPER"}, nil)
+			return err
+		},
+		"partial clone": func() error {
+			_, err := alice.client.Publish(t.Context(), PublishRequest{Dir: partial.dir}, nil)
+			return err
+		},
+		"not a directory": func() error {
+			_, err := alice.client.Export(t.Context(), ExportRequest{URL: url, Dir: filepath.Join(os.DevNull, "x")}, nil)
+			return err
+		},
+	} {
+		var e *Error
+		if err := op(); !errors.As(err, &e) || e.Code != trust.Usage || !strings.Contains(e.Message, want) || e.Hint == "" {
+			t.Errorf("%q: %v, want a usage error that says so, and a hint", want, err)
+		}
+	}
+}
+
+func TestStartProblem(t *testing.T) {
+	for _, c := range []struct {
+		code      int
+		said      string
+		want      trust.Code
+		msg, hint string
+	}{
+		{2, "gitpeer: error: config:2: no", trust.Usage, "config:2: no", ""},
+		{2, "level=INFO\ngitpeer: error: config:2: no\n    more\nhint: edit it", trust.Usage, "config:2: no\n    more", "edit it"},
+		{2, "panic: x", trust.Internal, "the node ended at once: panic: x", "gitpeer daemon    # runs it in the foreground"},
+		{0, "gitpeer: error: x", trust.Internal, "the node ended at once: gitpeer: error: x", "gitpeer daemon    # runs it in the foreground"},
+	} {
+		var e *Error
+		if err := startProblem(c.code, c.said); !errors.As(err, &e) || e.Code != c.want || e.Message != c.msg || e.Hint != c.hint {
+			t.Errorf("startProblem(%d, %q) = %+v", c.code, c.said, err)
+		}
+	}
+}

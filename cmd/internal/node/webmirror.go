@@ -67,7 +67,7 @@ func (n *Node) export(ctx context.Context, req ExportRequest, progress ProgressF
 		return nil, errorf(trust.Usage, "git ls-remote "+a.String()+"    # fetches it", "there is nothing of %s here", a)
 	}
 	if err := os.MkdirAll(req.Dir, 0o755); err != nil {
-		return nil, err
+		return nil, errorf(trust.Usage, "gitpeer export-static URL DIR    # a folder that you can write to", "%v", err)
 	}
 	e := &exporter{dir: req.Dir, progress: progress}
 	if e.mirrors, err = n.exportMirrors(m, st.Snapshot); err != nil {
