@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"runtime/debug"
 	"sync"
 )
@@ -12,15 +13,17 @@ import (
 // while hardly anything is allocated.
 //
 // The 16 MB are a fifth of memory that lives and is never touched, so that it is
-// address space and no more. A limit (GOMEMLIMIT) has another meaning, collects
-// without end where more lives, and is the user's to set.
+// address space and no more. A limit would have another meaning, and is the user's
+// to set (GOMEMLIMIT). Where there is one the ballast counts against it, though it
+// takes no memory, and under a small one the collector would run without end: then
+// the pace is Go's own.
 const (
 	garbage = 20 // per cent
 	ballast = 80 << 20
 )
 
 // A heap sets the collector's pace. One process has one; its zero value does
-// nothing, which is for who sets GOGC.
+// nothing, which is for who sets GOGC or GOMEMLIMIT.
 type heap struct {
 	ballast []byte
 
@@ -28,9 +31,10 @@ type heap struct {
 	indexing int // packs with tables in memory
 }
 
-// newHeap sets the pace, unless gogc, the environment's value, has one.
+// newHeap sets the pace, unless gogc, the environment's value, has one or there is
+// a limit to the memory.
 func newHeap(gogc string) *heap {
-	if gogc != "" {
+	if gogc != "" || debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return &heap{}
 	}
 	debug.SetGCPercent(garbage)

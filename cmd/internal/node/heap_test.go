@@ -2,6 +2,7 @@ package node
 
 import (
 	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -17,5 +18,15 @@ func TestHeap(t *testing.T) {
 	}
 	if h := newHeap("50"); h.ballast != nil {
 		t.Error("who sets GOGC gets another pace than that")
+	}
+}
+
+// Under a limit there is no ballast, which counts against it, and no other pace.
+func TestHeapWithinLimit(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 40))
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	h := newHeap("")
+	if pace := debug.SetGCPercent(100); h.ballast != nil || pace != 100 {
+		t.Errorf("under GOMEMLIMIT: a ballast of %d bytes and garbage of %d %%, want neither", len(h.ballast), pace)
 	}
 }
