@@ -328,9 +328,13 @@ func (h *helper) linkable(ctx context.Context, mirror gitcmd.Repo) (bool, error)
 
 // repository finds git's repository. It does so again if that has another object
 // format than the one that git was told of since: git clone follows it.
-func (h *helper) repository(ctx context.Context) (_ *gitcmd.Work, err error) {
+func (h *helper) repository(ctx context.Context) (*gitcmd.Work, error) {
 	if h.work == nil || h.state != nil && h.state.ObjectFormat != h.work.ObjectFormat {
-		h.work, err = gitcmd.Locate(ctx, h.gitDir)
+		work, err := gitcmd.Locate(ctx, h.gitDir)
+		if err != nil {
+			return nil, err
+		}
+		h.work = work
 	}
-	return h.work, err
+	return h.work, nil
 }

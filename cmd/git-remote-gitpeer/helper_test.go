@@ -702,3 +702,25 @@ func TestArchive(t *testing.T) {
 		t.Error("git archive --remote has no file two")
 	}
 }
+
+// TestRepositoryIsAskedAgain: what could not be found out about git's repository is
+// an error each time, not only the first.
+func TestRepositoryIsAskedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.must("", "init", "-q", "here")
+	w.must("here", "config", "gitpeer.says", "promisor") // so that git is asked whether it is one
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := "#!/bin/sh\nfor a; do [ \"$a\" = config ] && exit 3; done\nexec '" + git + "' \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(w.dir, "bin", "git"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := &helper{gitDir: filepath.Join(w.dir, "here", ".git")}
+	for i := range 2 {
+		if work, err := h.repository(t.Context()); err == nil {
+			t.Errorf("call %d: repository = %+v and no error", i+1, work)
+		}
+	}
+}
