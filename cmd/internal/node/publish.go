@@ -289,20 +289,22 @@ func (p *publication) published(made *madePack) bool {
 // prepare makes the packs, and does meanwhile what does not need them. Nothing
 // of it leaves the quarantine.
 func (p *publication) prepare(ctx context.Context, q *quarantine, list []refs.Ref) (made []*madePack, err error) {
+	log := p.node.log
 	g, ctx := errgroup.WithContext(ctx)
 	if p.looked == nil {
-		g.Go(func() error { return p.preflight(ctx) })
+		g.Go(guard(log, func() error { return p.preflight(ctx) }))
 	}
-	g.Go(func() error { return p.warn(ctx, list) })
-	g.Go(func() error {
+	g.Go(guard(log, func() error { return p.warn(ctx, list) }))
+	g.Go(guard(log, func() error {
 		p.signers = p.findSigners(ctx, list)
 		return nil
-	})
-	g.Go(func() (err error) {
+	}))
+	g.Go(guard(log, func() (err error) {
 		made, err = p.makePacks(ctx, q, list)
 		return err
-	})
-	return made, g.Wait()
+	}))
+	err = g.Wait() // and only then is made what it will be
+	return made, err
 }
 
 // warn refuses refs that git would not set, tells of those that readers will

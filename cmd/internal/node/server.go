@@ -150,13 +150,25 @@ func handle[Req, Res any](log *slog.Logger, op operation[Req, Res]) http.Handler
 // guarded runs an operation; a panic in it is an internal error, never a
 // success (TRUST.md A39), and does not take the node down.
 func guarded[Req, Res any](log *slog.Logger, op operation[Req, Res], ctx context.Context, req Req, progress ProgressFunc) (res *Res, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			log.Error("panic", "value", p, "stack", string(debug.Stack()))
-			res, err = nil, errorf(trust.Internal, "please report this with the node's log", "internal error: %v", p)
-		}
-	}()
-	return op(ctx, req, progress)
+	err = guard(log, func() (err error) {
+		res, err = op(ctx, req, progress)
+		return err
+	})()
+	return res, err
+}
+
+// guard makes a panic in f an internal error. A goroutine that an operation
+// starts needs its own: what recovers in one does not in another.
+func guard(log *slog.Logger, f func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("panic", "value", p, "stack", string(debug.Stack()))
+				err = errorf(trust.Internal, "please report this with the node's log", "internal error: %v", p)
+			}
+		}()
+		return f()
+	}
 }
 
 // An eventWriter writes events one at a time. What comes after the last one,

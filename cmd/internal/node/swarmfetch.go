@@ -263,27 +263,28 @@ func (s *swarmFetch) follow(ctx context.Context, q *quarantine, w *way) error {
 // followAll is follow of these packs.
 func (s *swarmFetch) followAll(ctx context.Context, q *quarantine, w *way, todo []refs.Pack) error {
 	places := semaphore.NewWeighted(prefetch)
+	log := s.f.node.log
 	g, ctx := errgroup.WithContext(ctx)
 	started := make([]chan packStream, len(todo))
 	for i := range todo {
 		started[i] = make(chan packStream, 1)
 	}
-	g.Go(func() error {
+	g.Go(guard(log, func() error {
 		for i, p := range todo {
 			if places.Acquire(ctx, share(p)) != nil {
 				return context.Cause(ctx)
 			}
-			g.Go(func() error {
+			g.Go(guard(log, func() error {
 				d, err := s.open(ctx, g, w, p)
 				if err == nil {
 					started[i] <- d
 				}
 				return err
-			})
+			}))
 		}
 		return nil
-	})
-	g.Go(func() error {
+	}))
+	g.Go(guard(log, func() error {
 		for i, p := range todo {
 			var d packStream
 			select {
@@ -297,7 +298,7 @@ func (s *swarmFetch) followAll(ctx context.Context, q *quarantine, w *way, todo 
 			places.Release(share(p))
 		}
 		return nil
-	})
+	}))
 	return g.Wait()
 }
 

@@ -117,16 +117,18 @@ func (f *fetching) witnesses(ctx context.Context, s *refs.Snapshot) ([]trust.Wit
 	var g errgroup.Group
 	g.SetLimit(hearAtOnce)
 	for i, a := range addresses {
-		g.Go(func() error {
+		g.Go(guard(f.node.log, func() error {
 			heard[i] = f.node.witness(ctx, a, f.policy, f.progress)
 			mu.Lock()
 			defer mu.Unlock()
 			stage.Done++
 			f.progress(stage)
 			return nil
-		})
+		}))
 	}
-	g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
 	stage.Over = true
 	f.progress(stage)
 	return heard, ctx.Err()
