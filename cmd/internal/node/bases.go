@@ -47,8 +47,23 @@ func (b bases) format(number uint64) ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// bases gives what format was given.
+// bases gives what format was given. Its tips go into the input of git: each must
+// be an object id, and all of one format.
 func (j *basesJSON) bases() (bases, error) {
+	format := refs.SHA1
+	if len(j.Tips) > 0 && len(j.Tips[0]) == refs.SHA256.HexLen() {
+		format = refs.SHA256
+	}
+	seen := map[refs.OID]bool{}
+	for _, oid := range j.Tips {
+		if _, err := refs.ParseOID(string(oid), format); err != nil {
+			return nil, fmt.Errorf("gitpeer/bases: %w", err)
+		}
+		if oid.IsZero() || seen[oid] {
+			return nil, fmt.Errorf("gitpeer/bases: %s is no tip, or there twice", oid)
+		}
+		seen[oid] = true
+	}
 	b := bases{}
 	for from, set := range j.Sets {
 		b[from] = []refs.OID{}
@@ -65,6 +80,14 @@ func (j *basesJSON) bases() (bases, error) {
 	return b, nil
 }
 
+func parseBases(raw []byte) (*basesJSON, error) {
+	stored := &basesJSON{}
+	if err := json.Unmarshal(raw, stored); err != nil {
+		return nil, fmt.Errorf("gitpeer/bases: %w", err)
+	}
+	return stored, nil
+}
+
 // loadBases reads the bases that hold at snapshot number. If the file is of
 // another one, because the node was killed in between or the snapshot was
 // published from another computer, there are none: that costs levels, never
@@ -74,9 +97,9 @@ func (m *mirror) loadBases(number uint64) (bases, error) {
 	if raw == nil || err != nil {
 		return bases{}, err
 	}
-	var stored basesJSON
-	if err := json.Unmarshal(raw, &stored); err != nil {
-		return nil, fmt.Errorf("gitpeer/bases: %w", err)
+	stored, err := parseBases(raw)
+	if err != nil {
+		return nil, err
 	}
 	if stored.Number != number {
 		return bases{}, nil
@@ -85,14 +108,11 @@ func (m *mirror) loadBases(number uint64) (bases, error) {
 }
 
 // saveBases brings the bases up to the accepted snapshot. passed are tips of
-// the one before that tips of this one are known to descend from.
-func (m *mirror) saveBases(ctx context.Context, passed map[refs.OID]bool) error {
+// the one before that tips of this one are known to descend from, and old the
+// bases that held at it.
+func (m *mirror) saveBases(ctx context.Context, old bases, passed map[refs.OID]bool) error {
 	s := m.current().Snapshot
-	b, err := m.loadBases(s.Number - 1)
-	if err != nil {
-		return err
-	}
-	next, err := b.after(ctx, m.repo, s, passed)
+	next, err := old.after(ctx, m.repo, s, passed)
 	if err != nil {
 		return err
 	}

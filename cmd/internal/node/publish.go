@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -394,10 +395,7 @@ func (p *publication) makePacks(ctx context.Context, q *quarantine, list []refs.
 		return nil, nil // an empty repository has no packs
 	}
 	maker := &packMaker{mirror: p.mirror, heap: p.node.heap, q: q, objects: []string{p.work.Objects}, format: p.work.ObjectFormat, anew: p.repack, progress: p.progress}
-	known, err := p.mirror.loadBases(number - 1)
-	if err != nil {
-		return nil, err
-	}
+	known := p.bases(number - 1)
 	if p.was != nil {
 		known[p.was.Snapshot.Number] = tips(p.was.Snapshot.Refs)
 	}
@@ -487,7 +485,7 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 		files[i] = m.File
 		res.NewBytes += m.Line.Bytes
 	}
-	var besides errgroup.Group
+	var besides sync.WaitGroup
 	save := func(item *announce.Item) error {
 		next.Item = item
 		var err error
@@ -501,11 +499,11 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 		if err := p.node.seedMade(p.mirror, info.InfoHash()); err != nil {
 			return err
 		}
-		besides.Go(func() error { return errors.Join(p.mirror.saveBases(ctx, p.passed), p.mirror.prune()) })
+		besides.Go(func() { p.tidy(ctx) })
 		return nil
 	}
 	published, err := p.put(ctx, record, save)
-	err = errors.Join(err, besides.Wait())
+	besides.Wait()
 	if next.Item != nil { // whatever became of the record, this is our state now
 		err = errors.Join(err, p.node.keep(p.mirror))
 		p.node.callReaders()
@@ -514,6 +512,29 @@ func (p *publication) release(ctx context.Context, q *quarantine, s *refs.Snapsh
 		return nil, err
 	}
 	return p.result(res, published), nil
+}
+
+// tidy does what later publications are cheaper for. What it cannot do is no
+// reason to say that this one failed, which readers may have already.
+func (p *publication) tidy(ctx context.Context) {
+	tidy := func() error {
+		saved := p.mirror.saveBases(ctx, p.bases(p.mirror.current().Snapshot.Number-1), p.passed)
+		return errors.Join(saved, p.mirror.prune())
+	}
+	if err := guard(p.node.log, tidy)(); err != nil {
+		p.node.log.Warn("published, but the mirror is not tidy: later packs may be larger", "repository", p.mirror.addr.String(), "error", err)
+	}
+}
+
+// bases are those that hold at snapshot number. If they cannot be read there are
+// none, as in [mirror.loadBases].
+func (p *publication) bases(number uint64) bases {
+	b, err := p.mirror.loadBases(number)
+	if err != nil {
+		p.node.log.Warn("made without what earlier packs began from", "repository", p.mirror.addr.String(), "error", err)
+		return bases{}
+	}
+	return b
 }
 
 // renew publishes the same snapshot with a new record.

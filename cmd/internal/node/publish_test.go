@@ -254,7 +254,7 @@ func TestBasesAreStored(t *testing.T) {
 	}
 	want := bases{0: {}, 3: {}}
 	for i := range 20 {
-		oid := refs.OID(fmt.Sprintf("%040d", i))
+		oid := refs.OID(fmt.Sprintf("%040d", i+1))
 		if want[3] = append(want[3], oid); i%3 == 0 {
 			want[17] = append(want[17], oid)
 		}
@@ -273,7 +273,8 @@ func TestBasesAreStored(t *testing.T) {
 	if got, err := m.loadBases(19); err != nil || len(got) != 0 {
 		t.Errorf("loadBases of another snapshot = %v, %v, want none", got, err)
 	}
-	for _, bad := range []string{`{"number":18,"tips":["` + strings.Repeat("f", 40) + `"],"sets":{"1":"Ag=="}}`, `{"number":18,`} {
+	for _, bad := range []string{`{"number":18,"tips":["` + strings.Repeat("f", 40) + `"],"sets":{"1":"Ag=="}}`, `{"number":18,`,
+		`{"number":18,"tips":["--all"],"sets":{"1":"AQ=="}}`} {
 		if err := os.WriteFile(m.path("bases"), []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
