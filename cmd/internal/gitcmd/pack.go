@@ -76,15 +76,17 @@ func (m *packMessages) Write(b []byte) (int, error) {
 	for rest := b; len(rest) > 0; {
 		end := bytes.IndexAny(rest, "\r\n") + 1
 		if end == 0 {
-			m.line = append(m.line, rest...)
-			m.line = m.line[max(0, len(m.line)-maxStderr):]
+			m.line = lastOf(append(m.line, rest...))
 			break
 		}
-		m.said(append(m.line, rest[:end]...))
+		m.said(lastOf(append(m.line, rest[:end]...)))
 		m.line, rest = m.line[:0], rest[end:]
 	}
 	return len(b), nil
 }
+
+// lastOf is what is kept of a line.
+func lastOf(line []byte) []byte { return line[max(0, len(line)-maxStderr):] }
 
 // said takes a line.
 func (m *packMessages) said(line []byte) {

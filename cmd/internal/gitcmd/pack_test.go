@@ -45,6 +45,42 @@ func TestPackMessagesBounded(t *testing.T) {
 	}
 }
 
+// FuzzPackMessages cuts what git says at any places: it is understood as if it came
+// at once, and no more of it is kept than the bound.
+func FuzzPackMessages(f *testing.F) {
+	f.Add([]byte("Counting objects: 100% (10/10), done.\nCompressing objects: 100% (7/7)\rwarning: slow\nfatal: no more"), []byte{1, 20, 50})
+	f.Add([]byte("Compressing objects: 1% (99999999999999999999/-1)\r\n\n\r"), []byte{})
+	long := bytes.Repeat([]byte("x"), maxStderr)
+	f.Add(slices.Concat([]byte("Compressing objects:   0% (0/7)"), long, long, []byte("\rmore")), []byte{128})
+	f.Add(slices.Concat(long, []byte("\nCompressing objects:   1% (1/7)\r"), long, long, []byte("fatal: no")), []byte{200})
+	f.Fuzz(func(t *testing.T, said, cuts []byte) {
+		hear := func(cuts []byte) (progress []string, kept string) {
+			m := &packMessages{tail: tail{max: maxStderr}, report: func(done, total int64) { progress = append(progress, fmt.Sprint(done, "/", total)) }}
+			rest := said
+			write := func(n int) {
+				if wrote, err := m.Write(rest[:n]); wrote != n || err != nil {
+					t.Fatalf("Write of %d bytes = %d, %v", n, wrote, err)
+				}
+				if rest = rest[n:]; len(m.line) > maxStderr || len(m.b) > 2*maxStderr {
+					t.Fatalf("%d bytes of a line and %d of others are kept", len(m.line), len(m.b))
+				}
+			}
+			for _, n := range cuts {
+				write(min(64*int(n), len(rest)))
+				write(min(int(n), len(rest)))
+			}
+			write(len(rest))
+			m.said(m.line)
+			return progress, m.String()
+		}
+		progress, kept := hear(nil)
+		cutProgress, cutKept := hear(cuts)
+		if !slices.Equal(progress, cutProgress) || kept != cutKept {
+			t.Errorf("cut: progress %q, kept %q; uncut: %q, %q", cutProgress, cutKept, progress, kept)
+		}
+	})
+}
+
 // In a pack of a whole history the versions of a file lie side by side, tags or
 // not: in the order of history two files that change in turn would alternate.
 func TestPackKeepsFamiliesTogether(t *testing.T) {
