@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,9 @@ func (e *AmbiguousError) Error() string {
 type Keyring struct {
 	Program string // "" is gpg, found in PATH
 	Home    string // GNUPGHOME; "" is what the environment says
+
+	// Environ is the environment of gpg; nil is that of this process.
+	Environ []string
 }
 
 var (
@@ -142,7 +146,10 @@ func (k Keyring) run(ctx context.Context, args ...string) ([]byte, error) {
 		"--display-charset", "utf-8"}
 	cmd := exec.CommandContext(ctx, program, append(fixed, args...)...)
 	out, said := &bounded{max: maxExport}, &excerpt{max: 4 << 10}
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(slices.Clone(k.Environ), "LC_ALL=C")
+	if k.Environ == nil {
+		cmd.Env = append(os.Environ(), "LC_ALL=C")
+	}
 	if k.Home != "" {
 		cmd.Env = append(cmd.Env, "GNUPGHOME="+k.Home)
 	}

@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/gitpeer/gitpeer/cmd/internal/gpg"
 	"github.com/gitpeer/gitpeer/refs"
+	"github.com/gitpeer/gitpeer/trust"
 )
 
 // A Home is where one user's gitpeer lives. Everything is under GITPEER_HOME
@@ -60,6 +64,16 @@ func GnupgHome(getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("GNUPGHOME: %w", err)
 	}
 	return dir, nil
+}
+
+// keyring is the keyring of whoever calls the node, whose GNUPGHOME is given. That
+// of the node's own environment says nothing: it is of whoever started the node.
+func keyring(gnupgHome string) (gpg.Keyring, error) {
+	if gnupgHome != "" && !filepath.IsAbs(gnupgHome) {
+		return gpg.Keyring{}, errorf(trust.Usage, "", "gnupg_home %q is not absolute", gnupgHome)
+	}
+	own := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "GNUPGHOME=") })
+	return gpg.Keyring{Home: gnupgHome, Environ: own}, nil
 }
 
 func newHome(config, data string, getenv func(string) string) Home {

@@ -50,6 +50,10 @@ func (n *Node) publish(ctx context.Context, req PublishRequest, progress Progres
 	if _, err := os.Stat(req.Dir); err != nil {
 		return nil, errorf(trust.Usage, "gitpeer publish DIR    # where the repository is", "%v", err)
 	}
+	certificates, err := keyring(req.GnupgHome)
+	if err != nil {
+		return nil, err
+	}
 	work, err := gitcmd.LocateOwned(ctx, req.Dir)
 	if err != nil {
 		return nil, err
@@ -66,7 +70,7 @@ func (n *Node) publish(ctx context.Context, req PublishRequest, progress Progres
 	}
 	p.progress = progress
 	defer end()
-	p.keyring.Home, p.repack = req.GnupgHome, req.Repack
+	p.keyring, p.repack = certificates, req.Repack
 	chosen, err := p.mirror.chosen(req)
 	if err != nil {
 		return nil, err
@@ -110,6 +114,10 @@ func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc)
 		return nil, errorf(trust.Usage, "git push "+refs.Address{Publisher: id, Name: a.Name}.String(),
 			"%s is not yours to publish: your publisher id is %s", a, id)
 	}
+	certificates, err := keyring(req.GnupgHome)
+	if err != nil {
+		return nil, err
+	}
 	work, err := gitcmd.Locate(ctx, req.GitDir)
 	if err != nil {
 		return nil, err
@@ -120,7 +128,7 @@ func (n *Node) push(ctx context.Context, req PushRequest, progress ProgressFunc)
 	}
 	p.progress = progress
 	defer end()
-	p.keyring.Home = req.GnupgHome
+	p.keyring = certificates
 	chosen, err := p.mirror.settings()
 	if err != nil {
 		return nil, err
