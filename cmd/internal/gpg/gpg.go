@@ -146,10 +146,11 @@ func (k Keyring) run(ctx context.Context, args ...string) ([]byte, error) {
 		"--display-charset", "utf-8"}
 	cmd := exec.CommandContext(ctx, program, append(fixed, args...)...)
 	out, said := &bounded{max: maxExport}, &excerpt{max: 4 << 10}
-	cmd.Env = append(slices.Clone(k.Environ), "LC_ALL=C")
-	if k.Environ == nil {
-		cmd.Env = append(os.Environ(), "LC_ALL=C")
+	env := k.Environ
+	if env == nil {
+		env = os.Environ()
 	}
+	cmd.Env = append(slices.Clone(env), "LC_ALL=C")
 	if k.Home != "" {
 		cmd.Env = append(cmd.Env, "GNUPGHOME="+k.Home)
 	}

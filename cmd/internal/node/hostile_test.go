@@ -220,13 +220,13 @@ func (f *forger) accepted(p *person, w *workTree) {
 	p.fetch(f.addr.String())
 }
 
-// publish publishes a work tree honestly.
-func (f *forger) publish(w *workTree) {
+// publish publishes a work tree honestly, but for the refs that are not its own.
+func (f *forger) publish(w *workTree, more ...refs.Ref) {
 	f.t.Helper()
 	pack := f.pack(w)
 	line, info := f.honest(pack)
 	f.seed(info, bytes.NewReader(pack))
-	f.release(f.snapshot(w.refs(), line))
+	f.release(f.snapshot(append(w.refs(), more...), line))
 }
 
 func TestRefusedPacks(t *testing.T) {
@@ -446,11 +446,7 @@ func TestBranchOnATree(t *testing.T) {
 	bob := victim(t, net, f)
 	work := newWorkTree(t, "sha1")
 	work.commit("")
-	pack := f.pack(work)
-	line, info := f.honest(pack)
-	f.seed(info, bytes.NewReader(pack))
-	tree := refs.OID(work.git("rev-parse", "HEAD^{tree}"))
-	f.release(f.snapshot(append(work.refs(), refs.Ref{Name: "refs/heads/tree", OID: tree}), line))
+	f.publish(work, refs.Ref{Name: "refs/heads/tree", OID: refs.OID(work.git("rev-parse", "HEAD^{tree}"))})
 	bob.refuses(f, trust.BadPack, "on a tree, not on a commit")
 	if left, _ := filepath.Glob(filepath.Join(bob.dir(f.addr.String()), "gitpeer", "accepting")); left != nil {
 		t.Errorf("%s has begun", left)

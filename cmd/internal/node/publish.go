@@ -282,14 +282,14 @@ func (p *publication) tryPublish(ctx context.Context, list []refs.Ref, head refs
 	if err != nil {
 		return nil, err
 	}
-	if unchanged && slices.ContainsFunc(made, p.published) {
+	if unchanged && slices.ContainsFunc(made, p.lists) {
 		return p.renew(ctx) // to pack it anew was of no use
 	}
 	return p.release(ctx, q, p.snapshot(list, head, made), made)
 }
 
-// published reports whether a pack that stands by itself is listed already.
-func (p *publication) published(made *madePack) bool {
+// lists reports whether the last snapshot lists a pack that stands by itself.
+func (p *publication) lists(made *madePack) bool {
 	return made.Line.From == 0 && slices.ContainsFunc(p.was.Snapshot.Packs, func(line refs.Pack) bool {
 		return line.From == 0 && line.SHA256 == made.Line.SHA256
 	})
@@ -303,6 +303,7 @@ func (p *publication) prepare(ctx context.Context, q *quarantine, list []refs.Re
 	if p.looked == nil {
 		g.Go(guard(log, func() error { return p.preflight(ctx) }))
 	}
+	g.Go(guard(log, func() error { return p.checkTips(ctx, list) }))
 	g.Go(guard(log, func() error { return p.warn(ctx, list) }))
 	g.Go(guard(log, func() error {
 		p.signers = p.findSigners(ctx, list)
@@ -316,22 +317,26 @@ func (p *publication) prepare(ctx context.Context, q *quarantine, list []refs.Re
 	return made, err
 }
 
-// warn refuses refs that git would not set, tells of those that readers will
-// refuse, and notes which go on.
-func (p *publication) warn(ctx context.Context, list []refs.Ref) error {
-	moved := slices.DeleteFunc(slices.Clone(list), func(r refs.Ref) bool {
-		if p.was == nil {
-			return false
-		}
-		old, ok := p.was.Snapshot.Lookup(r.Name)
-		return ok && old.OID == r.OID
-	})
-	var tip *gitcmd.TipError
-	if err := p.objects().CheckTips(ctx, moved); errors.As(err, &tip) {
-		return errorf(trust.Usage, "git update-ref -d "+string(tip.Name), "%v", err)
-	} else if err != nil {
-		return err
+// checkTips refuses refs that git would not set, of those that were not published
+// before.
+func (p *publication) checkTips(ctx context.Context, list []refs.Ref) error {
+	moved := list
+	if p.was != nil {
+		moved = slices.DeleteFunc(slices.Clone(list), func(r refs.Ref) bool {
+			old, ok := p.was.Snapshot.Lookup(r.Name)
+			return ok && old.OID == r.OID
+		})
 	}
+	err := p.objects().CheckTips(ctx, moved)
+	var tip *gitcmd.TipError
+	if errors.As(err, &tip) {
+		return errorf(trust.Usage, "git update-ref -d "+string(tip.Name), "%v", err)
+	}
+	return err
+}
+
+// warn tells of the refs that readers will refuse, and notes which go on.
+func (p *publication) warn(ctx context.Context, list []refs.Ref) error {
 	if p.was == nil {
 		return nil
 	}
